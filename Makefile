@@ -1,0 +1,53 @@
+# `make test` is all that a commit must pass. It needs python3 (3.11 or newer), make, g++ and a package index.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+INSTALLED = $(VENV)/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help test lint types wheel bench clean check
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST)
+
+test: lint types ## everything a commit must pass
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED) ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED) ## mypy, strict
+	$(BIN)/mypy --strict fwfm_gpu
+
+wheel: $(INSTALLED) ## build the wheel into dist/
+	rm -rf dist
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist
+
+bench: $(INSTALLED) ## every benchmark once, on this environment
+	cd asv_bench && $(abspath $(BIN))/asv machine --yes >/dev/null
+	cd asv_bench && $(abspath $(BIN))/asv run --quick --python=same --show-stderr
+
+clean: ## remove environments, builds and caches
+	rm -rf .venv* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is made last: an interrupted install is taken up again by the next run.
+$(INSTALLED): pyproject.toml | check
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+# One line for what is missing.
+answers = $(shell $(1) >/dev/null 2>&1 && echo yes)
+
+check:
+	$(if $(call answers,$(PYTHON) -c ''),,\
+	  $(error $(PYTHON) is missing: install Python 3.11 or newer, or name one: make test PYTHON=python3.12))
+	$(if $(call answers,$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))'),,\
+	  $(error $(PYTHON) is $(shell $(PYTHON) -V): Python 3.11 or newer is needed: make test PYTHON=python3.12))
+	$(if $(call answers,$(PYTHON) -c 'import ensurepip; import venv'),,\
+	  $(error $(PYTHON) has no venv module: install it (Debian and Ubuntu: apt install python3-venv)))
+	$(if $(call answers,g++ --version),,$(error g++ is missing: install it (Debian and Ubuntu: apt install g++)))

@@ -1,0 +1,102 @@
+"""The array layer: one seam, and behind it engines that give the same bits.
+
+``load_data`` and ``load_model`` put things on the device; ``begin``, ``advance``, ``collect`` run one pass over the
+rows; ``score`` predicts; ``fetch_model`` brings parameters home. The seam is coarse so that an engine may fuse,
+prefetch and overlap what it likes behind it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fwfm_gpu.errors import DeviceError, OptionError
+from fwfm_gpu.field_matrix import FieldMatrix
+from fwfm_gpu.parameters import Array, OptimizerState, Parameters
+from fwfm_gpu.recipe import Recipe
+
+__all__ = ["Backend", "Collected", "get_backend"]
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What a run has done so far.
+
+    Attributes
+    ----------
+    loss : float
+        Sum of weighted losses over the rows of the batches done. Reported; steers nothing (numerics 4).
+    batches : int
+        Mini-batches finished.
+    first_bad : int or None
+        First batch, from 0, whose scores or new parameters were not finite. Its coordinate stage and all that would
+        follow did nothing.
+    """
+
+    loss: float
+    batches: int
+    first_bad: int | None
+
+
+class Backend(Protocol):
+    """The seam. What the engine keeps resident (data, model, run) is its own affair, hence ``Any``."""
+
+    name: str
+
+    def load_data(self, rows: FieldMatrix, y: Array | None = None, weight: Array | None = None) -> Any:
+        """Rows with values of T, targets (rows,) float64 and weights (rows,) float64, resident on the device."""
+
+    def load_model(
+        self, parameters: Parameters, state: OptimizerState | None = None, recipe: Recipe | None = None
+    ) -> Any:
+        """A resident copy. Without a recipe it only scores; with one, a missing state starts fresh (numerics 7)."""
+
+    def begin(self, model: Any, data: Any, order: Array) -> Any:
+        """A run: one pass over ``order``, (visits,) row numbers."""
+
+    def advance(self, run: Any, batches: int) -> None:
+        """Queue at most so many of the next mini-batches (numerics 3 to 7); need not wait for them."""
+
+    def collect(self, run: Any) -> Collected:
+        """Wait for what is queued."""
+
+    def score(self, model: Any, data: Any) -> Array:
+        """Raw scores, (rows, C) of T."""
+
+    def copy_model(self, model: Any) -> Any:
+        """A snapshot that stays on the device."""
+
+    def grow_model(self, model: Any, fields: Array, V: Array) -> Any:
+        """The model with new features behind the old: their fields (new,) and factors (C, new, k)."""
+
+    def fetch_model(self, model: Any) -> tuple[Parameters, OptimizerState | None]:
+        """Copies on the host."""
+
+
+def get_backend(device: str = "auto") -> Backend:
+    """The engine for a device.
+
+    Parameters
+    ----------
+    device : str
+        ``"numpy"``: the reference, always there. ``"cpu"``: the fastest engine on the processor that is installed.
+        ``"cuda"`` or ``"cuda:1"``: an NVIDIA GPU. ``"auto"``: CUDA when a GPU answers, else ``"cpu"``.
+
+    Raises
+    ------
+    DeviceError
+        The device is named and not there: never a silent fallback.
+    OptionError
+        The name is not known.
+    """
+    from fwfm_gpu.backends.numpy_backend import NumPyBackend
+
+    if device in ("auto", "cpu", "numpy"):
+        return NumPyBackend()
+    if isinstance(device, str) and re.fullmatch(r"cuda(:\d+)?", device):
+        raise DeviceError(
+            f"device={device!r} asks for a CUDA engine, and this version of fwfm_gpu has none yet. "
+            'Pass device="auto" or "numpy": the model will be the same to the bit.'
+        )
+    raise OptionError(f'device must be "auto", "cpu", "numpy", "cuda" or "cuda:N"; got {device!r}.')

@@ -1,0 +1,132 @@
+"""The reference engine: the numerics contract on NumPy, written to be read.
+
+A step is three stages, under the same names in every engine::
+
+    plan         numpy_plan.py         order the nonzeros; who sums what. Integers only
+    rows         numpy_gradients.py    score, loss gradient, row gradients      (numerics 3 to 5), with numpy_rows.py
+    coordinates  numpy_coordinates.py  ordered batch sums, one step each        (numerics 6 and 7)
+
+It runs on the calling thread, at once: ``advance`` returns when its batches are done.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fwfm_gpu.backends import Collected
+from fwfm_gpu.backends.numpy_coordinates import BatchSums, apply
+from fwfm_gpu.backends.numpy_gradients import RowGradients, row_gradients
+from fwfm_gpu.backends.numpy_plan import Group, cut_batch, make_group, plan_segments, touched_features
+from fwfm_gpu.backends.numpy_resident import Data, Model, grow, load_rows
+from fwfm_gpu.backends.numpy_rows import score_rows
+from fwfm_gpu.errors import DeviceError
+from fwfm_gpu.field_matrix import FieldMatrix
+from fwfm_gpu.numerics import flushes_subnormals
+from fwfm_gpu.parameters import Array, OptimizerState, Parameters
+from fwfm_gpu.recipe import Recipe
+
+__all__ = ["NumPyBackend", "Run"]
+
+SCORED_ROWS = 1 << 16  # rows scored in one go
+
+
+@dataclass
+class Run:
+    """One pass over the rows."""
+
+    model: Model
+    data: Data
+    order: Array  # (visits,) int64
+    loss: float = 0.0
+    batches: int = 0
+    first_bad: int | None = None
+
+
+class NumPyBackend:
+    """The seam of ``fwfm_gpu.backends`` on NumPy."""
+
+    name = "numpy"
+
+    def __init__(self) -> None:
+        if flushes_subnormals():
+            raise DeviceError(
+                "This process flushes subnormal numbers to zero, so results would differ from every other engine. A "
+                "library built with -ffast-math switched that on: train in a process that does not load it."
+            )
+
+    def load_data(self, rows: FieldMatrix, y: Array | None = None, weight: Array | None = None) -> Data:
+        return load_rows(rows, y, weight)
+
+    def load_model(
+        self, parameters: Parameters, state: OptimizerState | None = None, recipe: Recipe | None = None
+    ) -> Model:
+        if recipe is None:
+            return Model(parameters.map(np.ascontiguousarray))  # only read: shared with the caller
+        own = parameters.copy()
+        return Model(own, recipe.start_state(own) if state is None else state.copy(), recipe)
+
+    def begin(self, model: Model, data: Data, order: Array) -> Run:
+        return Run(model, data, np.asarray(order, np.int64))
+
+    def advance(self, run: Run, batches: int) -> None:
+        assert run.model.recipe is not None
+        size = run.model.recipe.batch_size
+        for _ in range(batches):
+            rows = run.order[run.batches * size : (run.batches + 1) * size]
+            if len(rows) == 0 or run.first_bad is not None:
+                return
+            loss = step(run.model, run.data, rows)
+            if loss is None:
+                run.first_bad = run.batches
+            else:
+                run.loss += loss
+                run.batches += 1
+
+    def collect(self, run: Run) -> Collected:
+        return Collected(run.loss, run.batches, run.first_bad)
+
+    def score(self, model: Model, data: Data) -> Array:
+        s_bc = np.empty((len(data.lengths), model.parameters.n_classes), model.parameters.dtype)
+        for lo in range(0, len(s_bc), SCORED_ROWS):
+            rows = np.arange(lo, min(lo + SCORED_ROWS, len(s_bc)))
+            with np.errstate(all="ignore"):
+                s_bc[rows] = score_rows(model.parameters, data, rows)
+        return s_bc
+
+    def copy_model(self, model: Model) -> Model:
+        return Model(*self.fetch_model(model), model.recipe)
+
+    def grow_model(self, model: Model, fields: Array, V: Array) -> Model:
+        return grow(model, fields, V)
+
+    def fetch_model(self, model: Model) -> tuple[Parameters, OptimizerState | None]:
+        return model.parameters.copy(), None if model.state is None else model.state.copy()
+
+
+def step(model: Model, data: Data, rows: Array) -> float | None:
+    """One mini-batch. Returns its summed loss, or None when a score or a new parameter is not finite."""
+    parameters, recipe, state = model.parameters, model.recipe, model.state
+    assert recipe is not None and state is not None
+    bytes_per_item = parameters.n_classes * (1 + parameters.n_factors) * parameters.dtype.itemsize + 40
+    cut_rows = cut_batch(data, rows, bytes_per_item)
+    sums = BatchSums(parameters, touched_features(data, cut_rows))
+    loss, first = 0.0, 0
+    with np.errstate(all="ignore"):
+        for group_rows in cut_rows:
+            group = make_group(data, group_rows)
+            gradients = row_gradients(model, data, group, first, sums.slots)
+            if not np.all(np.isfinite(gradients.s_bc)):
+                return None
+            block_sums(group, gradients, sums)
+            loss += gradients.loss
+            first += len(group_rows)
+        sums.slots.close_block()
+        return loss if apply(model, sums, len(rows)) else None
+
+
+def block_sums(group: Group, gradients: RowGradients, sums: BatchSums) -> None:
+    """First half of the coordinate stage: row gradients of whole row blocks into the batch sums (numerics 6)."""
+    sums.add_bias(gradients.g_cb)
+    sums.add_items(plan_segments(group), gradients.items_cji)

@@ -1,0 +1,110 @@
+"""What the NumPy engine keeps resident: rows, and models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fwfm_gpu.field_matrix import FieldMatrix
+from fwfm_gpu.parameters import Array, Counts, OptimizerState, Parameters
+from fwfm_gpu.recipe import Recipe
+
+__all__ = ["Data", "Model", "grow", "load_rows"]
+
+LOOK_ROWS = 1 << 16  # rows looked at in one go
+
+
+@dataclass(frozen=True)
+class Data:
+    """Canonical CSR with values of T, and what belongs to each row."""
+
+    indptr: Array  # (rows + 1,) int64
+    indices: Array  # (nnz,) int32 or int64
+    values: Array  # (nnz,) T
+    fields: Array  # (n,) int32
+    lengths: Array  # (rows,) int64: nonzeros of each row
+    pattern: Array | None  # (z,) int32: the fields of every row's nonzeros, where all rows agree
+    shares_fields: bool  # whether some row has two features of one field
+    y: Array | None  # (rows,) float64
+    weight: Array | None  # (rows,) float64
+
+
+@dataclass(frozen=True)
+class Model:
+    """Parameters, and to train them state and a recipe."""
+
+    parameters: Parameters
+    state: OptimizerState | None = None
+    recipe: Recipe | None = None
+
+
+def load_rows(rows: FieldMatrix, y: Array | None, weight: Array | None) -> Data:
+    """Rows with their lengths and, where all rows agree, their pattern of fields."""
+    lengths = np.diff(rows.indptr)
+    pattern = find_pattern(rows, lengths)
+    if pattern is not None:
+        shares_fields = len(np.unique(pattern)) < len(pattern)
+    else:
+        shares_fields = any_shared_field(rows, lengths)
+    return Data(rows.indptr, rows.indices, rows.values, rows.fields, lengths, pattern, shares_fields, y, weight)
+
+
+def find_pattern(rows: FieldMatrix, lengths: Array) -> Array | None:
+    """The fields of each row's nonzeros, (z,) int32, if they are the same for every row, else None."""
+    if len(lengths) == 0 or lengths.min() != lengths.max():
+        return None
+    indices_bz = rows.indices.reshape(len(lengths), int(lengths[0]))
+    pattern: Array = rows.fields[indices_bz[0]]
+    for lo in range(0, len(lengths), LOOK_ROWS):
+        if np.any(rows.fields[indices_bz[lo : lo + LOOK_ROWS]] != pattern):
+            return None
+    return pattern
+
+
+def any_shared_field(rows: FieldMatrix, lengths: Array) -> bool:
+    """Whether some row has two features of one field."""
+    for lo in range(0, len(lengths), LOOK_ROWS):
+        part = lengths[lo : lo + LOOK_ROWS]
+        items = slice(rows.indptr[lo], rows.indptr[lo + len(part)])
+        key = np.repeat(np.arange(len(part)) * rows.n_fields, part) + rows.fields[rows.indices[items]]
+        key.sort()
+        if np.any(key[1:] == key[:-1]):
+            return True
+    return False
+
+
+def grow(model: Model, fields: Array, V: Array) -> Model:
+    """New features behind the old: w = 0, the given factors, R = 1 for new pairs of fields, fresh state."""
+    old = model.parameters
+    more_fields = max(0, int(np.max(fields, initial=-1)) + 1 - old.n_fields)
+    w = np.zeros(V.shape[:2], old.dtype)
+    grown = Parameters(
+        old.w0.copy(),
+        np.concatenate((old.w, w), axis=1),
+        np.concatenate((old.V, V.astype(old.dtype)), axis=1),
+        np.pad(old.R, [(0, 0), (0, more_fields), (0, more_fields)], constant_values=1),
+    )
+    if model.recipe is None or model.state is None:
+        return Model(grown)
+    return Model(grown, remember(model.state, model.recipe.start_state(grown)), model.recipe)
+
+
+def remember(old: OptimizerState, fresh: OptimizerState) -> OptimizerState:
+    """The fresh state of a grown model, with what the old one remembers laid over it."""
+    for name, arrays in fresh.moments.items():
+        for group, array in arrays.arrays().items():
+            overlay(array, getattr(old[name], group))
+    if old.counts is None or fresh.counts is None:
+        return fresh
+    feature, slot = (
+        overlay(fresh.counts.feature, old.counts.feature),
+        overlay(fresh.counts.slot, old.counts.slot),
+    )
+    return OptimizerState(fresh.rule, fresh.moments, Counts(old.counts.bias.copy(), feature, slot))
+
+
+def overlay(into: Array, what: Array) -> Array:
+    """Write ``what`` over the leading corner of ``into``."""
+    into[tuple(slice(0, size) for size in what.shape)] = what
+    return into

@@ -1,0 +1,217 @@
+"""The loop: epochs of batches, evaluation, early stopping, divergence, interruption."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from fwfm_gpu.backends import Backend
+from fwfm_gpu.callbacks import Callbacks, Status
+from fwfm_gpu.errors import DivergenceError, InterruptedTrainingWarning
+from fwfm_gpu.history import EpochRecord, Position
+from fwfm_gpu.interruption import Interruption
+from fwfm_gpu.metrics import Score, evaluate
+from fwfm_gpu.model import FwFM, Trained
+from fwfm_gpu.parameters import Array
+from fwfm_gpu.problem import Evaluation, Problem
+from fwfm_gpu.recipe import Recipe
+
+__all__ = ["Loop", "Setting", "diverged"]
+
+logger = logging.getLogger("fwfm_gpu")
+
+PROMPT = 0.1  # seconds of batches queued at once: how long Ctrl-C may wait
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and how a loop runs."""
+
+    backend: Backend
+    recipe: Recipe
+    evaluation: Evaluation | None
+    callbacks: Callbacks
+    shuffle: bool
+    patience: int | None
+    min_delta: float
+    make_model: Callable[[Trained], FwFM]
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best epoch so far."""
+
+    value: float
+    position: Position
+    model: Any  # resident snapshot
+    generator_state: dict[str, Any]
+
+
+def diverged(position: Position, model: FwFM) -> DivergenceError:
+    """The error for the batch that follows a position."""
+    epoch, batch = position.epochs + 1, position.batches + 1
+    return DivergenceError(
+        f"training diverged: a score or parameter is not finite in epoch {epoch}, batch {batch}. Lower learning_rate, "
+        "scale the values of X, or raise l2. The model of the last finite epoch is in the error's .model.",
+        epoch=epoch,
+        batch=batch,
+        model=model,
+    )
+
+
+class Loop:
+    """Training under way. What it reaches is ``run``'s result; nothing the caller gave is changed."""
+
+    def __init__(self, setting: Setting, problem: Problem, start: Trained) -> None:
+        self.setting, self.problem, self.start = setting, problem, start
+        backend = setting.backend
+        self.data = backend.load_data(problem.rows, problem.y, problem.weight)
+        self.held = None if setting.evaluation is None else backend.load_data(setting.evaluation.rows)
+        self.model = backend.load_model(start.parameters, start.optimizer_state, setting.recipe)
+        self.generator = np.random.default_rng()
+        self.generator.bit_generator.state = start.generator_state
+        self.position = start.position
+        self.history = [record for record in start.history if record.epoch <= start.position.epochs]
+        self.batches = math.ceil(len(problem.visited) / setting.recipe.batch_size)
+        self.total_weight = (
+            float(len(problem.visited)) if problem.weight is None else math.fsum(problem.weight[problem.visited])
+        )
+        self.seconds = 0.0
+        self.at_once = 1
+        self.stopping = False
+        self.best = self.first_best()
+
+    def run(self, epochs: int) -> Trained:
+        """So many more epochs, fewer when something stops them."""
+        self.last = self.position.epochs + epochs
+        with Interruption() as self.interruption:
+            self.tell("begin")
+            try:
+                while self.position.epochs < self.last and not self.stopping:
+                    self.run_epoch()
+            finally:
+                self.tell("end")
+        if self.interruption.requested:
+            warnings.warn(
+                f"Ctrl-C: training stopped in epoch {self.position.epochs + 1} after {self.position.batches} of "
+                f"{self.batches} batches. The model is as of the last finished batch; continue_training goes on there.",
+                InterruptedTrainingWarning,
+                stacklevel=4,
+            )
+        elif self.best is not None and self.position.batches == 0:
+            self.restore(self.best)
+        return self.snapshot(self.model)
+
+    def run_epoch(self) -> None:
+        """The rest of the current epoch, its record and its evaluation."""
+        setting, backend = self.setting, self.setting.backend
+        drawn_from = self.generator.bit_generator.state
+        order = self.draw_order()[self.position.batches * setting.recipe.batch_size :]
+        entered = self.position
+        finite = backend.copy_model(self.model)
+        run = backend.begin(self.model, self.data, order)
+        began = time.perf_counter()
+        while self.position.batches < self.batches and not self.stopping:
+            self.advance(run, entered)
+            if self.first_bad is not None:
+                self.generator.bit_generator.state = drawn_from
+                bad, self.position = self.position, entered
+                raise diverged(bad, setting.make_model(self.snapshot(finite)))
+            self.stopping = self.tell("batches") or self.interruption.requested
+        seconds = time.perf_counter() - began
+        self.seconds += seconds
+        if self.position.batches < self.batches:
+            self.generator.bit_generator.state = drawn_from
+            return
+        loss = self.position.loss / self.total_weight
+        bad, self.position = self.position, Position(self.position.epochs + 1)
+        scores = self.evaluate(bad, finite)
+        metrics = {score.name: score.value for score in scores}
+        self.history.append(EpochRecord(self.position.epochs, loss, metrics, seconds, len(order) / seconds))
+        self.stopping = self.tell("epoch") or self.stopping
+        if scores and setting.patience is not None:
+            self.watch(scores[0], setting.patience)
+
+    def draw_order(self) -> Array:
+        """The epoch's row order, one permutation of the training rows (numerics 8)."""
+        visited = self.problem.visited
+        return visited[self.generator.permutation(len(visited))] if self.setting.shuffle else visited
+
+    def advance(self, run: Any, entered: Position) -> None:
+        """Some more batches: about as many as fit PROMPT seconds."""
+        began = time.perf_counter()
+        self.setting.backend.advance(run, self.at_once)
+        collected = self.setting.backend.collect(run)
+        took = time.perf_counter() - began
+        self.at_once = max(1, int(self.at_once * min(2.0, PROMPT / max(took, 1e-9))))
+        self.position = replace(
+            entered, batches=entered.batches + collected.batches, loss=entered.loss + collected.loss
+        )
+        self.first_bad = collected.first_bad
+
+    def evaluate(self, bad: Position, finite: Any) -> list[Score]:
+        """The metrics after an epoch; scores that are not finite are divergence, found late."""
+        evaluation = self.setting.evaluation
+        if evaluation is None:
+            return []
+        s_bc = self.setting.backend.score(self.model, self.held)
+        if not np.all(np.isfinite(s_bc)):
+            self.position = replace(self.position, epochs=bad.epochs)
+            raise diverged(replace(bad, batches=bad.batches - 1), self.setting.make_model(self.snapshot(finite)))
+        return evaluate(evaluation.metrics, self.setting.recipe.loss, s_bc, evaluation.y, evaluation.weight)
+
+    def first_best(self) -> Best | None:
+        """Training that goes on has its last evaluated epoch to beat."""
+        if self.setting.patience is None or self.position.batches or not self.history:
+            return None
+        value = next(iter(self.history[-1].metrics.values()), None)
+        return None if value is None else self.best_here(value)
+
+    def best_here(self, value: float) -> Best:
+        """The model as it is, as the best so far."""
+        backend = self.setting.backend
+        return Best(value, self.position, backend.copy_model(self.model), dict(self.generator.bit_generator.state))
+
+    def watch(self, score: Score, patience: int) -> None:
+        """Early stopping: no gain of more than min_delta for ``patience`` epochs."""
+        if self.best is None or (
+            score.value - self.best.value > self.setting.min_delta
+            if score.higher_is_better
+            else self.best.value - score.value > self.setting.min_delta
+        ):
+            self.best = self.best_here(score.value)
+        elif self.position.epochs - self.best.position.epochs >= patience:
+            self.stopping = True
+
+    def restore(self, best: Best) -> None:
+        """Back to the best epoch: parameters, state and generator, so that training goes on from there."""
+        self.model, self.position = best.model, best.position
+        self.generator.bit_generator.state = best.generator_state
+
+    def snapshot(self, model: Any) -> Trained:
+        """What was reached, on the host."""
+        parameters, state = self.setting.backend.fetch_model(model)
+        return replace(
+            self.start,
+            parameters=parameters,
+            optimizer_state=state,
+            generator_state=dict(self.generator.bit_generator.state),
+            history=tuple(self.history),
+            position=self.position,
+            seconds=self.start.seconds + self.seconds,
+            numpy_version=np.__version__,
+        )
+
+    def tell(self, event: str) -> bool:
+        """Let the callbacks know; True when one wants to stop."""
+        running = min(self.position.epochs + 1, self.last) if event != "epoch" else self.position.epochs
+        batch = self.batches if event == "epoch" else self.position.batches
+        status = Status(running, self.last, batch, self.batches, tuple(self.history))
+        return self.setting.callbacks.tell(event, status)

@@ -1,0 +1,91 @@
+"""Errors and warnings: one voice.
+
+Every message says what was expected, what came, where, and what to do. Each class is also the builtin that a user
+would catch, so ``except ValueError`` works without knowing this module.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fwfm_gpu.model import FwFM
+
+__all__ = [
+    "DeviceError",
+    "DivergenceError",
+    "FwfmError",
+    "FwfmWarning",
+    "InputError",
+    "InputTypeError",
+    "InterruptedTrainingWarning",
+    "MissingExtraError",
+    "MissingStateError",
+    "ModelFileError",
+    "OptionError",
+    "StreamWarning",
+]
+
+
+class FwfmError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class InputError(FwfmError, ValueError):
+    """Data that cannot be used: not finite, out of range, of the wrong shape."""
+
+
+class InputTypeError(FwfmError, TypeError):
+    """Data of a kind that is not understood."""
+
+
+class OptionError(FwfmError, ValueError):
+    """An option outside what is allowed; the message lists what is."""
+
+
+class DeviceError(FwfmError, RuntimeError):
+    """A device that was asked for by name and is not there."""
+
+
+class MissingExtraError(FwfmError, ImportError, RuntimeError):
+    """An optional package is missing; the message says which extra installs it."""
+
+
+class MissingStateError(FwfmError, RuntimeError):
+    """Training cannot go on: the model holds no optimizer state."""
+
+
+class ModelFileError(FwfmError, ValueError):
+    """A file that is not an intact model file of a known version."""
+
+
+class DivergenceError(FwfmError, RuntimeError):
+    """A score or a parameter became infinite or NaN.
+
+    Attributes
+    ----------
+    epoch : int
+        Number of the epoch, from 1.
+    batch : int
+        Number of the batch in that epoch, from 1.
+    model : FwFM
+        The model at the end of the last finite epoch (the start model when there was none).
+    """
+
+    def __init__(self, message: str, *, epoch: int, batch: int, model: FwFM) -> None:
+        super().__init__(message)
+        self.epoch = epoch
+        self.batch = batch
+        self.model = model
+
+
+class FwfmWarning(UserWarning):
+    """Base of every warning of this package."""
+
+
+class InterruptedTrainingWarning(FwfmWarning):
+    """Training was stopped by Ctrl-C and returned early."""
+
+
+class StreamWarning(FwfmWarning):
+    """The saved generator came from another NumPy version: further draws may differ (numerics 8)."""

@@ -1,0 +1,279 @@
+"""A trained model: what ``train`` and ``load`` return."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fwfm_gpu.backends import Backend, get_backend
+from fwfm_gpu.errors import InputError, OptionError
+from fwfm_gpu.field_matrix import FieldMatrix
+from fwfm_gpu.history import EpochRecord, Position
+from fwfm_gpu.labels import Labels, decode
+from fwfm_gpu.numerics import sigmoid64, softmax64
+from fwfm_gpu.options import Options
+from fwfm_gpu.parameters import Array, OptimizerState, Parameters
+
+if TYPE_CHECKING:
+    from fwfm_gpu.problem import EvalSet
+    from fwfm_gpu.training import CallbackLike
+
+__all__ = ["Columns", "FwFM", "Trained"]
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """What a model knows of its features."""
+
+    fields: Array  # (n,) int32
+    n_fields: int
+    field_names: tuple[str, ...] | None = None
+    feature_names: tuple[str, ...] | None = None
+
+    @classmethod
+    def of(cls, rows: FieldMatrix) -> Columns:
+        """The columns of some rows."""
+        return cls(rows.fields, rows.n_fields, rows.field_names, rows.feature_names)
+
+    def read(self, X: Any, dtype: str) -> FieldMatrix:
+        """X as rows of these columns, values rounded to T.
+
+        Raises
+        ------
+        InputError
+            Another number of columns, or other fields.
+        """
+        if isinstance(X, FieldMatrix):
+            rows = X
+        elif getattr(X, "ndim", 2) == 2 and np.shape(X)[1:] == (len(self.fields),):
+            rows = FieldMatrix.from_matrix(X, self.fields, feature_names=self.feature_names)
+        else:
+            rows = FieldMatrix.from_matrix(X)
+        if rows.n_features != len(self.fields):
+            raise InputError(
+                f"X must have the columns that the model was trained on: expected {len(self.fields)}, got "
+                f"{rows.n_features}. Build X with the same columns in the same order."
+            )
+        if not np.array_equal(rows.fields, self.fields):
+            column = int(np.argmax(rows.fields != self.fields))
+            raise InputError(
+                f"X must have the fields that the model was trained on: column {column} is of field "
+                f"{self.fields[column]}, and of field {rows.fields[column]} in X. Build X with the same fields."
+            )
+        return rows.rounded(dtype)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Everything that training changes, replaced as one, so that a reader never sees half of a change."""
+
+    parameters: Parameters
+    optimizer_state: OptimizerState | None
+    generator_state: dict[str, Any]
+    history: tuple[EpochRecord, ...] = ()
+    position: Position = field(default_factory=Position)
+    seconds: float = 0.0
+    data_fingerprint: str | None = None
+    numpy_version: str = np.__version__
+
+    def __post_init__(self) -> None:
+        for array in self.parameters.arrays().values():
+            array.setflags(write=False)  # engines may share them; continue_training makes new ones
+
+
+class FwFM:
+    """A Field-weighted Factorization Machine.
+
+    Made by ``fwfm_gpu.train`` and ``fwfm_gpu.load``. Prediction may be called from several threads at once, also while
+    another continues training: each call sees the parameters from before or from after.
+
+    Attributes
+    ----------
+    parameters : Parameters
+        w0 (C,), w (C, n), V (C, n, k), R (C, F, F), read-only; C is 1 but for softmax.
+    optimizer_state : OptimizerState or None
+        What the update rule remembers; ``.as_list()`` gives the order of the published specification.
+    history : tuple of EpochRecord
+        Per epoch: training loss, evaluation metrics, seconds, rows per second.
+    best_epoch : int
+        The epoch that the parameters are from.
+    classes : array or None
+        The labels in ascending order; None for squared loss.
+    loss : str
+        ``"logistic"``, ``"squared"`` or ``"softmax"``.
+    options : Options
+        What ``train`` was asked for.
+    columns : Columns
+        Fields and names of the features.
+    """
+
+    def __init__(self, options: Options, loss: str, labels: Labels | None, columns: Columns, trained: Trained) -> None:
+        self.options = options
+        self.loss = loss
+        self.labels = labels
+        self.columns = columns
+        self.trained = trained
+        self._scorer: tuple[Trained, Backend, Any] | None = None
+        self._lock = threading.Lock()
+
+    parameters = property(lambda self: self.trained.parameters)
+    optimizer_state = property(lambda self: self.trained.optimizer_state)
+    history = property(lambda self: self.trained.history)
+    best_epoch = property(lambda self: self.trained.position.epochs)
+    classes = property(lambda self: None if self.labels is None else self.labels.classes)
+
+    def __repr__(self) -> str:
+        p = self.parameters
+        labels = "" if self.labels is None else f"{len(self.labels.classes)} labels, "
+        return (
+            f"FwFM({self.loss}, {p.n_features} features, {p.n_fields} fields, {p.n_factors} factors, "
+            f"{labels}{p.dtype})"
+        )
+
+    def decision_function(self, X: Any) -> Array:
+        """Raw scores (numerics 3).
+
+        Parameters
+        ----------
+        X : FieldMatrix, SciPy sparse matrix or dense array, (rows, n)
+
+        Returns
+        -------
+        (rows,) or, for softmax, (rows, C), of the dtype of the parameters
+
+        Raises
+        ------
+        InputError
+            Other columns than in training, or values that are not finite.
+        """
+        rows = self.columns.read(X, str(self.parameters.dtype))
+        backend, resident = self._resident()
+        s_bc = backend.score(resident, backend.load_data(rows))
+        return s_bc if self.loss == "softmax" else s_bc[:, 0]
+
+    def predict_proba(self, X: Any) -> Array:
+        """Probability of each class, in the order of ``classes``.
+
+        Returns
+        -------
+        (rows, C) float64, C = 2 for the logistic loss
+            Each row sums to 1.
+
+        Raises
+        ------
+        OptionError
+            The model is a regression.
+        """
+        if self.loss == "squared":
+            raise OptionError('predict_proba needs classes, and this model has loss="squared". Call predict.')
+        s = self.decision_function(X).astype(np.float64)
+        with np.errstate(all="ignore"):
+            if self.loss == "softmax":
+                return softmax64(s)
+            p = sigmoid64(s)
+            return np.stack((1 - p, p), axis=1)
+
+    def predict(self, X: Any) -> Array:
+        """The most probable label as it came in y; for squared loss the score.
+
+        Returns
+        -------
+        (rows,)
+            Of two labels the second needs a score above 0; of several equal scores the first wins.
+        """
+        s = self.decision_function(X)
+        if self.labels is None:
+            return s
+        return decode(self.labels, np.argmax(s, axis=1) if self.loss == "softmax" else s > 0)
+
+    def save(self, path: str | PathLike[str], *, optimizer_state: bool = True) -> None:
+        """Write the model to one file, in one step: a former file stays whole until the new one is.
+
+        Parameters
+        ----------
+        path : str or path-like
+        optimizer_state : bool
+            False leaves out what only further training needs: a smaller file that predicts just the same.
+        """
+        from fwfm_gpu.model_document import describe
+        from fwfm_gpu.model_file import write_file
+
+        write_file(path, *describe(self, optimizer_state))
+
+    def continue_training(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        epochs: int,
+        sample_weight: Any = None,
+        eval_set: EvalSet | None = None,
+        callbacks: Iterable[CallbackLike] = (),
+        progress: bool | str = "auto",
+    ) -> FwFM:
+        """Train on, as if training had never stopped: with the same data, the same bits.
+
+        An epoch that was interrupted is finished first and counts as one. The options are those of ``train``; rows held
+        out then are held out again.
+
+        Parameters
+        ----------
+        X, y, sample_weight, eval_set, callbacks, progress
+            As in ``fwfm_gpu.train``.
+        epochs : int
+            How many more.
+
+        Returns
+        -------
+        FwFM
+            This model, changed.
+
+        Raises
+        ------
+        MissingStateError
+            The model was saved without its optimizer state.
+        """
+        from fwfm_gpu.training import Given, resume
+
+        return resume(self, X, y, epochs, Given(sample_weight, eval_set, callbacks, progress))
+
+    def partial_fit(self, X: Any, y: Any, *, sample_weight: Any = None) -> FwFM:
+        """One pass over the rows in the order given, all of them for training; nothing is drawn (numerics 8).
+
+        Chunks whose lengths are multiples of the batch size give the same bits as one call on all rows. After an error
+        the model is as it was.
+
+        Returns
+        -------
+        FwFM
+            This model, changed.
+
+        Raises
+        ------
+        MissingStateError
+            The model was saved without its optimizer state.
+        """
+        from fwfm_gpu.training import pass_once
+
+        return pass_once(self, X, y, sample_weight)
+
+    def _resident(self) -> tuple[Backend, Any]:
+        """The engine and the parameters on its device, loaded once per change."""
+        with self._lock:
+            trained = self.trained
+            if self._scorer is None or self._scorer[0] is not trained:
+                backend = get_backend(self.options.device)
+                self._scorer = (trained, backend, backend.load_model(trained.parameters))
+            return self._scorer[1], self._scorer[2]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_scorer": None, "_lock": None}  # a lock and a device do not travel
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()

@@ -1,0 +1,229 @@
+"""A model as named arrays and a plain document, and back: what stands inside a model file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from fwfm_gpu.errors import FwfmError, ModelFileError
+from fwfm_gpu.history import EpochRecord, Position
+from fwfm_gpu.labels import Labels
+from fwfm_gpu.losses import LOSSES
+from fwfm_gpu.model import Columns, FwFM, Trained
+from fwfm_gpu.model_file import pack_strings, read_file, unpack_strings
+from fwfm_gpu.optimizers import RULES
+from fwfm_gpu.options import Options
+from fwfm_gpu.parameters import Array, Counts, OptimizerState, Parameters
+from fwfm_gpu.version import __version__
+
+__all__ = ["describe", "load", "restore"]
+
+Arrays = dict[str, Array]
+Document = dict[str, Any]
+
+NAMES = ("field_names", "feature_names")
+
+
+def load(path: str | PathLike[str]) -> FwFM:
+    """Read a model file.
+
+    The arrays are mapped from the file, not copied; every byte is checked against the file's SHA-256 first.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    FwFM
+
+    Raises
+    ------
+    ModelFileError
+        Not an intact model file of a known version.
+    FileNotFoundError
+    """
+    return restore(*read_file(path))
+
+
+def describe(model: FwFM, optimizer_state: bool = True) -> tuple[Arrays, Document]:
+    """What a file holds of a model."""
+    trained, state = model.trained, model.trained.optimizer_state if optimizer_state else None
+    arrays = dict(trained.parameters.arrays())
+    arrays["fields"] = model.columns.fields
+    for name in NAMES:
+        if (strings := getattr(model.columns, name)) is not None:
+            put_strings(arrays, name, strings)
+    if model.labels is not None:
+        put_labels(arrays, model.labels.classes)
+    if state is not None:
+        put_state(arrays, state)
+    document = {
+        "package_version": __version__,
+        "numpy_version": trained.numpy_version,
+        "loss": model.loss,
+        "options": plain_options(model.options),
+        "n_fields": model.columns.n_fields,
+        "labels": None if model.labels is None else model.labels.classes.dtype.str,
+        "optimizer_state": state is not None,
+        "generator_state": plain(trained.generator_state),
+        "position": asdict(trained.position),
+        "history": [plain(asdict(record)) for record in trained.history],
+        "seconds": trained.seconds,
+        "data_fingerprint": trained.data_fingerprint,
+    }
+    return arrays, document
+
+
+def restore(arrays: Arrays, document: Document) -> FwFM:
+    """The model of a file whose layout and checksum are in order."""
+    try:
+        options = restored_options(document["options"])
+        loss = document["loss"]
+        parameters = Parameters(arrays["w0"], arrays["w"], arrays["V"], arrays["R"])
+        names = {name: get_strings(arrays, name) for name in NAMES}
+        columns = Columns(arrays["fields"], document["n_fields"], **names)
+        labels = None if document["labels"] is None else Labels(get_labels(arrays, document["labels"]))
+        trained = Trained(
+            parameters=parameters,
+            optimizer_state=get_state(arrays, options) if document["optimizer_state"] else None,
+            generator_state=document["generator_state"],
+            history=tuple(restored_record(record) for record in document["history"]),
+            position=Position(**document["position"]),
+            seconds=document["seconds"],
+            data_fingerprint=document["data_fingerprint"],
+            numpy_version=document["numpy_version"],
+        )
+        model = FwFM(options, loss, labels, columns, trained)
+        check_shapes(model)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, FwfmError) as error:
+        raise ModelFileError(
+            f"a model file must describe one whole model; this one does not: {type(error).__name__}: {error}. "
+            "Fetch the file again, or train and save the model again."
+        ) from error
+    return model
+
+
+def check_shapes(model: FwFM) -> None:
+    """Every array has the shape and dtype that the others call for."""
+    p, T = model.parameters, np.dtype(model.options.dtype)
+    labels = 0 if model.labels is None else len(model.labels.classes)
+    C = labels if model.loss == "softmax" else 1
+    n, k, F = len(model.columns.fields), model.options.n_factors, model.columns.n_fields
+    wanted = {"w0": (C,), "w": (C, n), "V": (C, n, k), "R": (C, F, F)}
+    sets = [p, *(model.optimizer_state.moments.values() if model.optimizer_state else ())]
+    for arrays in sets:
+        for name, array in arrays.arrays().items():
+            if array.shape != wanted[name] or array.dtype != T:
+                raise ValueError(f"{name} should be {T} {wanted[name]}, is {array.dtype} {array.shape}")
+    fields = model.columns.fields
+    if fields.dtype != np.int32 or fields.shape != (n,) or (n and not 0 <= fields.min() <= fields.max() < F):
+        raise ValueError(f"fields should be int32 numbers below {F}")
+    if (
+        model.loss not in LOSSES
+        or (model.loss == "squared") != (labels == 0)
+        or (labels != 2 and model.loss == "logistic")
+    ):
+        raise ValueError(f"loss {model.loss!r} does not go with {labels} labels")
+    for name, length in (("field_names", F), ("feature_names", n)):
+        if (names := getattr(model.columns, name)) is not None and len(names) != length:
+            raise ValueError(f"{name} should hold {length} names, holds {len(names)}")
+
+
+def plain_options(options: Options) -> Document:
+    """Options as JSON: a class_weight mapping as pairs; a metric that is a function cannot be kept and becomes None."""
+    document = options.plain()
+    if isinstance(options.class_weight, Mapping):
+        document["class_weight"] = [[plain(label), plain(weight)] for label, weight in options.class_weight.items()]
+    metrics = options.eval_metric
+    listed = metrics if isinstance(metrics, list | tuple) else [metrics]
+    kept = all(isinstance(metric, str) for metric in listed)
+    document["eval_metric"] = (metrics if isinstance(metrics, str) else list(listed)) if kept else None
+    return document
+
+
+def restored_options(document: Document) -> Options:
+    """The options of a file."""
+    class_weight = document["class_weight"]
+    if isinstance(class_weight, list):
+        class_weight = dict(class_weight)
+    return Options(**{**document, "class_weight": class_weight})
+
+
+def plain(value: Any) -> Any:
+    """Plain JSON values; a float that is not finite becomes None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def restored_record(document: Document) -> EpochRecord:
+    """A record; what was not finite is NaN."""
+    record = EpochRecord(**document)
+    return record if record.loss is not None else EpochRecord(**{**document, "loss": math.nan})
+
+
+def put_strings(arrays: Arrays, name: str, strings: tuple[str, ...]) -> None:
+    """UTF-8 bytes and offsets under two names."""
+    arrays[f"{name}.utf8"], arrays[f"{name}.offsets"] = pack_strings(strings)
+
+
+def get_strings(arrays: Arrays, name: str) -> tuple[str, ...] | None:
+    """The strings under a name, None when there are none."""
+    if f"{name}.utf8" not in arrays:
+        return None
+    return tuple(unpack_strings(arrays[f"{name}.utf8"], arrays[f"{name}.offsets"]))
+
+
+def put_labels(arrays: Arrays, classes: Array) -> None:
+    """Labels in a type that the file knows, wide enough for any of their kind."""
+    if classes.dtype.kind == "U":
+        put_strings(arrays, "labels", tuple(classes.tolist()))
+    elif classes.dtype.kind == "u":
+        arrays["labels"] = classes.astype(np.uint64).view(np.int64)
+    else:
+        arrays["labels"] = classes.astype({"b": np.bool_, "i": np.int64}.get(classes.dtype.kind, np.float64))
+
+
+def get_labels(arrays: Arrays, dtype: str) -> Array:
+    """Labels in the dtype that they came in."""
+    strings = get_strings(arrays, "labels")
+    if strings is not None:
+        return np.array(strings, dtype)
+    stored = arrays["labels"]
+    return (stored.view(np.uint64) if np.dtype(dtype).kind == "u" else stored).astype(dtype)
+
+
+def put_state(arrays: Arrays, state: OptimizerState) -> None:
+    """Optimizer state under ``state.<name>.<group>`` and ``count.<kind>``."""
+    for name, moment in state.moments.items():
+        for group, array in moment.arrays().items():
+            arrays[f"state.{name}.{group}"] = array
+    if state.counts is not None:
+        counts = state.counts
+        arrays |= {"count.bias": counts.bias, "count.feature": counts.feature, "count.slot": counts.slot}
+
+
+def get_state(arrays: Arrays, options: Options) -> OptimizerState:
+    """The state that the rule of the options calls for."""
+    rule = RULES[options.optimizer]
+    moments = {
+        name: Parameters(*(arrays[f"state.{name}.{group}"] for group in ("w0", "w", "V", "R"))) for name in rule.moments
+    }
+    counts = None
+    if rule.counts:
+        counts = Counts(arrays["count.bias"], arrays["count.feature"], arrays["count.slot"])
+        shapes = ((), arrays["w"].shape[1:], arrays["R"].shape[1:])
+        for array, shape in zip((counts.bias, counts.feature, counts.slot), shapes, strict=True):
+            if array.dtype != np.int64 or array.shape != shape or np.any(array < 0):
+                raise ValueError(f"counts should be int64 {shape} and not negative, are {array.dtype} {array.shape}")
+    return OptimizerState(rule.name, moments, counts)

@@ -1,0 +1,195 @@
+"""The four update rules, each a small pure function of touched coordinates (numerics 7).
+
+A rule knows nothing of shapes: the same ``step`` serves w0, w, V and R. Its hyper-parameters are rounded to T once, by
+``rule.constants(dtype)``; a step takes and returns arrays of T and never widens them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from fwfm_gpu.numerics import bias_corrections
+from fwfm_gpu.parameters import Array
+
+__all__ = ["FTRL", "RULES", "SGD", "AdaGrad", "Adam", "Constants", "Penalty", "Rule"]
+
+ADAGRAD_EPSILON = 1e-10
+
+
+class Penalty(NamedTuple):
+    """l1 and l2 of one group of parameters, of T."""
+
+    l1: Any
+    l2: Any
+
+
+class Constants(NamedTuple):
+    """Hyper-parameters of a rule, each a scalar of T; those a rule does not have are 0."""
+
+    learning_rate: Any
+    beta_1: Any
+    beta_2: Any
+    one_minus_beta_1: Any
+    one_minus_beta_2: Any
+    epsilon: Any
+    ftrl_beta: Any
+    adagrad_epsilon: Any
+
+
+class Corrections(NamedTuple):
+    """Adam's ``1 - beta_1**t`` and ``1 - beta_2**t`` of each coordinate, of T."""
+
+    first: Array
+    second: Array
+
+
+@dataclass(frozen=True)
+class Rule:
+    """An update rule and its hyper-parameters, as the user gave them (float64)."""
+
+    name: ClassVar[str]
+    moments: ClassVar[tuple[str, ...]] = ()  # names of the arrays of state
+    counts: ClassVar[bool] = False  # whether touches are counted
+
+    learning_rate: float
+
+    def constants(self, dtype: Any) -> Constants:
+        """The hyper-parameters rounded to T; ``1 - beta`` in float64 first (numerics 2)."""
+        number = np.dtype(dtype).type
+        beta_1, beta_2 = getattr(self, "beta_1", 0.0), getattr(self, "beta_2", 0.0)
+        return Constants(
+            learning_rate=number(self.learning_rate),
+            beta_1=number(beta_1),
+            beta_2=number(beta_2),
+            one_minus_beta_1=number(1 - beta_1),
+            one_minus_beta_2=number(1 - beta_2),
+            epsilon=number(getattr(self, "epsilon", 0.0)),
+            ftrl_beta=number(getattr(self, "ftrl_beta", 0.0)),
+            adagrad_epsilon=number(ADAGRAD_EPSILON),
+        )
+
+    def start(self, theta: Array, penalty: Penalty) -> tuple[Array, ...]:
+        """The state of parameters that no batch has touched: zeros, unless the rule says otherwise."""
+        return tuple(np.zeros_like(theta) for _ in self.moments)
+
+    def step(
+        self, theta: Array, mean: Array, state: tuple[Array, ...], penalty: Penalty, corrections: Corrections | None
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """One step of touched coordinates.
+
+        Parameters
+        ----------
+        theta, mean : (...) T
+            Values at the start of the batch and mean gradients.
+        state : one (...) T per name in ``moments``
+        penalty : l1 and l2, of T
+        corrections : Adam's, for the counts after this step; None for rules that count nothing
+
+        Returns
+        -------
+        theta, state
+            The new arrays, (...) T.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class SGD(Rule):
+    """theta - lr * g."""
+
+    name: ClassVar[str] = "sgd"
+
+    def step(
+        self, theta: Array, mean: Array, state: tuple[Array, ...], penalty: Penalty, corrections: Corrections | None
+    ) -> tuple[Array, tuple[Array, ...]]:
+        h = self.constants(theta.dtype)
+        g = mean + penalty.l2 * theta
+        return theta - h.learning_rate * g, ()
+
+
+@dataclass(frozen=True)
+class AdaGrad(Rule):
+    """Steps shrink with the sum of squared gradients of the coordinate (Duchi et al., JMLR 2011)."""
+
+    name: ClassVar[str] = "adagrad"
+    moments: ClassVar[tuple[str, ...]] = ("acc",)
+
+    def step(
+        self, theta: Array, mean: Array, state: tuple[Array, ...], penalty: Penalty, corrections: Corrections | None
+    ) -> tuple[Array, tuple[Array, ...]]:
+        h = self.constants(theta.dtype)
+        (acc,) = state
+        g = mean + penalty.l2 * theta
+        acc = acc + g * g
+        return theta - (h.learning_rate * g) / np.sqrt(acc + h.adagrad_epsilon), (acc,)
+
+
+@dataclass(frozen=True)
+class Adam(Rule):
+    """Adam on touched coordinates, each with its own count (Kingma and Ba, ICLR 2015; lazy form)."""
+
+    name: ClassVar[str] = "adam"
+    moments: ClassVar[tuple[str, ...]] = ("m", "v")
+    counts: ClassVar[bool] = True
+
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+
+    def step(
+        self, theta: Array, mean: Array, state: tuple[Array, ...], penalty: Penalty, corrections: Corrections | None
+    ) -> tuple[Array, tuple[Array, ...]]:
+        assert corrections is not None
+        h = self.constants(theta.dtype)
+        m, v = state
+        g = mean + penalty.l2 * theta
+        m = h.beta_1 * m + h.one_minus_beta_1 * g
+        v = h.beta_2 * v + (h.one_minus_beta_2 * g) * g
+        step = h.learning_rate * (m / corrections.first)
+        return theta - step / (np.sqrt(v / corrections.second) + h.epsilon), (m, v)
+
+    def correction_tables(self, most: int, dtype: Any) -> tuple[Array, Array]:
+        """``1 - beta**t`` for t up to ``most`` or more, rounded to T: look up with t clamped to the last entry."""
+        length = 1 << most.bit_length()  # a few sizes only, so that the tables are made a few times
+        first, second = (bias_corrections(beta, length).astype(dtype) for beta in (self.beta_1, self.beta_2))
+        return first, second
+
+
+@dataclass(frozen=True)
+class FTRL(Rule):
+    """FTRL-proximal (McMahan et al., KDD 2013), warm-started so that interactions can be learned (numerics 7)."""
+
+    name: ClassVar[str] = "ftrl"
+    moments: ClassVar[tuple[str, ...]] = ("z", "n")
+
+    ftrl_beta: float = 1.0
+    ftrl_start: str = "warm"
+
+    def start(self, theta: Array, penalty: Penalty) -> tuple[Array, ...]:
+        """n = 0; z = 0, or for a warm start the z that the closed form maps back to theta."""
+        z, n = np.zeros_like(theta), np.zeros_like(theta)
+        if self.ftrl_start == "warm":
+            h = self.constants(theta.dtype)
+            sign = np.where(theta < 0, theta.dtype.type(-1), theta.dtype.type(1))
+            warm = -(theta * (h.ftrl_beta / h.learning_rate + penalty.l2) + sign * penalty.l1)
+            np.copyto(z, warm, where=theta != 0)
+        return z, n
+
+    def step(
+        self, theta: Array, mean: Array, state: tuple[Array, ...], penalty: Penalty, corrections: Corrections | None
+    ) -> tuple[Array, tuple[Array, ...]]:
+        h = self.constants(theta.dtype)
+        z, n = state
+        g = mean
+        grown = n + g * g
+        z = z + (g - ((np.sqrt(grown) - np.sqrt(n)) / h.learning_rate) * theta)
+        sign = np.where(z < 0, theta.dtype.type(-1), theta.dtype.type(1))
+        scale = (h.ftrl_beta + np.sqrt(grown)) / h.learning_rate + penalty.l2
+        solved = -(z - sign * penalty.l1) / scale
+        return np.where(np.abs(z) <= penalty.l1, theta.dtype.type(0), solved), (z, grown)
+
+
+RULES: dict[str, type[Rule]] = {rule.name: rule for rule in (SGD, AdaGrad, Adam, FTRL)}

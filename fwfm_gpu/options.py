@@ -1,0 +1,156 @@
+"""The options of ``train`` as one frozen, checked object.
+
+Every check happens here, before any work starts; a message lists what is allowed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from fwfm_gpu.errors import OptionError
+from fwfm_gpu.losses import LOSSES
+from fwfm_gpu.optimizers import FTRL, RULES, Adam, Rule
+from fwfm_gpu.recipe import Penalties, Recipe
+
+__all__ = ["Metrics", "Options"]
+
+Metrics = str | Callable[..., Any] | Sequence[str | Callable[..., Any]]
+
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "loss": ("auto", *LOSSES),
+    "optimizer": tuple(RULES),
+    "ftrl_start": ("warm", "zero"),
+    "field_weights": ("learn", "ones"),
+    "validation": ("random", "tail"),
+    "dtype": ("float32", "float64"),
+    "shuffle": (True, False),
+}
+LEAST = {"n_factors": 0, "epochs": 0, "batch_size": 1, "seed": 0}
+POSITIVE = ("learning_rate", "epsilon")
+NOT_NEGATIVE = ("ftrl_beta", "l1_linear", "l2_linear", "l1_factors", "l2_factors", "init_scale", "min_delta")
+BELOW_ONE = ("beta_1", "beta_2", "label_smoothing")
+NOT_ROUNDED = ("min_delta", "label_smoothing", "init_scale")  # used in float64 (numerics 4 and 8)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What ``fwfm_gpu.train`` was asked for; its docstring says what each means.
+
+    Raises
+    ------
+    OptionError
+        A value outside what is allowed.
+    """
+
+    device: str = "auto"
+    n_threads: int | None = None
+    loss: str = "auto"
+    n_factors: int = 8
+    epochs: int = 10
+    batch_size: int = 1024
+    optimizer: str = "adagrad"
+    learning_rate: float = 0.05
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+    ftrl_beta: float = 1.0
+    ftrl_start: str = "warm"
+    l1_linear: float = 0.0
+    l2_linear: float = 1e-5
+    l1_factors: float = 0.0
+    l2_factors: float = 1e-5
+    init_scale: float = 0.01
+    field_weights: str = "learn"
+    label_smoothing: float = 0.0
+    class_weight: str | Mapping[Any, float] | None = None
+    eval_metric: Metrics | None = "auto"  # None: a function that a model file could not keep
+    patience: int | None = None
+    min_delta: float = 0.0
+    validation_fraction: float | None = None
+    validation: str = "random"
+    shuffle: bool = True
+    dtype: str = "float32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, allowed in CHOICES.items():
+            check_choice(name, getattr(self, name), allowed)
+        for name, least in LEAST.items():
+            check_integer(name, getattr(self, name), least)
+        for name in ("n_threads", "patience"):
+            if getattr(self, name) is not None:
+                check_integer(name, getattr(self, name), 1)
+        for name in POSITIVE:
+            self._check_number(name, "above 0", lambda value: value > 0)
+        for name in NOT_NEGATIVE:
+            self._check_number(name, "0 or above", lambda value: value >= 0)
+        for name in BELOW_ONE:
+            self._check_number(name, "from 0 to below 1", lambda value: 0 <= value < 1)
+        if self.validation_fraction is not None:
+            self._check_number("validation_fraction", "between 0 and 1, both excluded", lambda value: 0 < value < 1)
+        if self.optimizer != "ftrl" and (self.l1_linear or self.l1_factors):
+            raise OptionError(
+                f'l1_linear and l1_factors must be 0 with optimizer={self.optimizer!r}: L1 is for "ftrl" alone. '
+                f"Got {self.l1_linear} and {self.l1_factors}."
+            )
+
+    def _check_number(self, name: str, wanted: str, holds: Callable[[float], bool]) -> None:
+        """A number in its range, also after it is rounded to T."""
+        value = getattr(self, name)
+        if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
+            raise OptionError(f"{name} must be a number {wanted}; got {value!r}.")
+        with np.errstate(over="ignore"):
+            rounded = float(value) if name in NOT_ROUNDED else float(np.dtype(self.dtype).type(value))
+        if not (math.isfinite(rounded) and holds(float(value)) and (name not in POSITIVE or rounded > 0)):
+            raise OptionError(f"{name} must be a finite {self.dtype} number {wanted}; got {value!r}.")
+
+    def plain(self) -> dict[str, Any]:
+        """The options as plain Python values."""
+        return {entry.name: plain_value(getattr(self, entry.name)) for entry in fields(self)}
+
+    def recipe(self, loss: str) -> Recipe:
+        """The recipe of a mini-batch, with the loss that was settled on."""
+        if loss == "squared" and self.label_smoothing:
+            raise OptionError(
+                f'label_smoothing must be 0 with loss="squared", which has no labels; got {self.label_smoothing}.'
+            )
+        return Recipe(
+            loss=loss,
+            rule=self._rule(),
+            batch_size=int(self.batch_size),
+            penalties=Penalties(
+                float(self.l1_linear), float(self.l2_linear), float(self.l1_factors), float(self.l2_factors)
+            ),
+            label_smoothing=float(self.label_smoothing),
+            learns_R=self.field_weights == "learn",
+        )
+
+    def _rule(self) -> Rule:
+        rate = float(self.learning_rate)
+        if self.optimizer == "adam":
+            return Adam(rate, float(self.beta_1), float(self.beta_2), float(self.epsilon))
+        if self.optimizer == "ftrl":
+            return FTRL(rate, float(self.ftrl_beta), self.ftrl_start)
+        return RULES[self.optimizer](rate)
+
+
+def plain_value(value: Any) -> Any:
+    """NumPy scalars as Python ones; anything else as it is."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
+    """One of a few values."""
+    if not any(type(value) is type(choice) and value == choice for choice in allowed):
+        raise OptionError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}.")
+
+
+def check_integer(name: str, value: Any, least: int) -> None:
+    """A whole number, at least so much."""
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer) or value < least:
+        raise OptionError(f"{name} must be a whole number, {least} or above; got {value!r}.")

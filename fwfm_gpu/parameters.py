@@ -1,0 +1,122 @@
+"""The arrays of a model: parameters and optimizer state.
+
+Conventions (axis letters are used in array names wherever shapes matter): b row of a batch, z nonzero of a row,
+n feature, f field, k factor, c class. A class axis is always present; logistic and squared loss have C = 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Array", "Counts", "OptimizerState", "Parameters"]
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Bias, linear weights, factors and field-pair weights, all of one dtype T (numerics 1).
+
+    Only the upper triangle of R, with its diagonal, is ever read or written.
+    """
+
+    w0: Array  # (C,)
+    w: Array  # (C, n)
+    V: Array  # (C, n, k)
+    R: Array  # (C, F, F)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.w0.dtype
+
+    @property
+    def n_classes(self) -> int:
+        return int(self.w.shape[0])
+
+    @property
+    def n_features(self) -> int:
+        return int(self.w.shape[1])
+
+    @property
+    def n_factors(self) -> int:
+        return int(self.V.shape[2])
+
+    @property
+    def n_fields(self) -> int:
+        return int(self.R.shape[1])
+
+    def arrays(self) -> dict[str, Array]:
+        """The four arrays by name, in the order of the specification."""
+        return {"w0": self.w0, "w": self.w, "V": self.V, "R": self.R}
+
+    def map(self, function: Callable[[Array], Array]) -> Parameters:
+        """The same function on each array."""
+        return Parameters(*(function(array) for array in self.arrays().values()))
+
+    def copy(self) -> Parameters:
+        """Own, writable, C-ordered arrays."""
+        return self.map(lambda array: np.array(array, order="C", copy=True))
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many batches touched a coordinate: one count per feature (w_i and V_i share it), per slot of R, for w0."""
+
+    bias: Array  # () int64
+    feature: Array  # (n,) int64
+    slot: Array  # (F, F) int64
+
+    @classmethod
+    def zeros(cls, parameters: Parameters) -> Counts:
+        """No batch has touched anything."""
+        n, F = parameters.n_features, parameters.n_fields
+        return cls(*(np.zeros(shape, np.int64) for shape in ((), (n,), (F, F))))
+
+    def copy(self) -> Counts:
+        """Own, writable arrays."""
+        return Counts(self.bias.copy(), self.feature.copy(), self.slot.copy())
+
+
+@dataclass(frozen=True)
+class OptimizerState:
+    """What an update rule remembers: a few sets of arrays shaped like the parameters, and Adam's counts.
+
+    ``state["acc"].V`` is AdaGrad's sum of squared gradients of the factors, (C, n, k) of T.
+    """
+
+    rule: str
+    moments: dict[str, Parameters]
+    counts: Counts | None = None
+
+    def __getitem__(self, name: str) -> Parameters:
+        return self.moments[name]
+
+    def copy(self) -> OptimizerState:
+        """Own, writable arrays."""
+        moments = {name: arrays.copy() for name, arrays in self.moments.items()}
+        return OptimizerState(self.rule, moments, None if self.counts is None else self.counts.copy())
+
+    def as_list(self) -> list[Array]:
+        """The arrays in the order of the published specification.
+
+        AdaGrad: [acc_w0, acc_w, acc_V, acc_R]. Adam: m, v, t of w0, then of w, V and R. FTRL: z, n of w0, then of w,
+        V and R. SGD: empty. Adam's t are read-only views, one count per coordinate.
+        """
+        listed = []
+        for name in ("w0", "w", "V", "R"):
+            arrays = [getattr(moment, name) for moment in self.moments.values()]
+            listed += arrays
+            if self.counts is not None:
+                listed.append(self._counts_per_coordinate(name, arrays[0].shape))
+        return listed
+
+    def _counts_per_coordinate(self, name: str, shape: tuple[int, ...]) -> Array:
+        assert self.counts is not None
+        feature = self.counts.feature
+        counts = {"w0": self.counts.bias, "w": feature, "V": feature[:, None], "R": self.counts.slot}[name]
+        return np.broadcast_to(counts, shape)

@@ -1,0 +1,142 @@
+"""A training problem: checked rows, targets and weights, and which of them train and which evaluate."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fwfm_gpu.errors import InputError, InputTypeError, OptionError
+from fwfm_gpu.field_matrix import FieldMatrix
+from fwfm_gpu.labels import Labels, encode_targets, row_weights
+from fwfm_gpu.metrics import CustomMetric, Metric, resolve_metrics
+from fwfm_gpu.model import Columns
+from fwfm_gpu.options import Options
+from fwfm_gpu.parameters import Array
+
+__all__ = ["EvalSet", "Evaluation", "Problem", "Settled", "fingerprint", "hold_out", "make_evaluation", "make_problem"]
+
+EvalSet = tuple[Any, Any] | tuple[Any, Any, Any]
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What training needs to know besides data: options with the loss that was chosen, labels and columns."""
+
+    options: Options
+    loss: str
+    labels: Labels | None
+    columns: Columns
+
+    @property
+    def n_classes(self) -> int:
+        """Scores per row: one, but for softmax."""
+        return len(self.labels.classes) if self.labels is not None and self.loss == "softmax" else 1
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Rows that are scored after each epoch."""
+
+    rows: FieldMatrix
+    y: Array  # (rows,) float64
+    weight: Array | None  # (rows,) float64: sample weights; class weights shape training alone
+    metrics: tuple[Metric | CustomMetric, ...]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Rows to train on."""
+
+    rows: FieldMatrix
+    y: Array  # (rows,) float64
+    weight: Array | None  # (rows,) float64
+    visited: Array  # (m,) int64: the training rows, before any shuffle
+
+
+def make_problem(settled: Settled, rows: FieldMatrix, y: Array, sample_weight: Any) -> Problem:
+    """All rows, to be visited in order. Holding some out comes after."""
+    check_rows("X and y", rows, y)
+    weight = row_weights(y, settled.labels, sample_weight, settled.options.class_weight)
+    return Problem(rows, y, weight, np.arange(rows.n_rows))
+
+
+def check_rows(what: str, rows: FieldMatrix, y: Array) -> None:
+    """At least one row, and one target for each."""
+    if rows.n_rows == 0 or len(y) != rows.n_rows:
+        raise InputError(
+            f"{what} must have the same number of rows, at least one: got {rows.n_rows} rows and {len(y)} targets."
+        )
+
+
+def hold_out(options: Options, rows: int, generator: np.random.Generator) -> tuple[Array, Array]:
+    """Training rows and validation rows, (m,) and (rows - m,) int64 (numerics 8).
+
+    At random: the first positions of one permutation are held out, the others train, in its order. From the tail: the
+    last rows are held out and nothing is drawn.
+
+    Raises
+    ------
+    InputError
+        No row is left to train on.
+    """
+    if options.validation_fraction is None:
+        return np.arange(rows), np.empty(0, np.int64)
+    held = max(1, round(options.validation_fraction * rows))
+    if held >= rows:
+        raise InputError(
+            f"validation_fraction={options.validation_fraction} of {rows} rows leaves none to train on. "
+            "Lower it, or pass more rows."
+        )
+    if options.validation == "tail":
+        return np.arange(rows - held), np.arange(rows - held, rows)
+    drawn = generator.permutation(rows)
+    return drawn[held:], drawn[:held]
+
+
+def make_evaluation(
+    settled: Settled, eval_set: EvalSet | None, problem: Problem, held: Array, sample_weight: Any
+) -> Evaluation | None:
+    """The rows to evaluate on: ``eval_set``, or those held out, or None.
+
+    Raises
+    ------
+    OptionError
+        Both are given, or patience is and neither is.
+    """
+    options = settled.options
+    if eval_set is not None and len(held):
+        raise OptionError("pass eval_set or validation_fraction, not both.")
+    if eval_set is None and not len(held):
+        if options.patience is not None:
+            raise OptionError(
+                f"patience={options.patience} needs something to evaluate on: pass eval_set=(X, y) or "
+                "validation_fraction."
+            )
+        if options.eval_metric is not None:
+            resolve_metrics(options.eval_metric, settled.loss)  # a wrong name is an error all the same
+        return None
+    metrics = resolve_metrics(options.eval_metric, settled.loss)
+    if eval_set is None:
+        weight = row_weights(problem.y, settled.labels, sample_weight, None)
+        held_weight = None if weight is None else weight[held]
+        if held_weight is not None and not np.any(held_weight):
+            raise InputError(f"the {len(held)} rows held out for validation all weigh 0. Give some of them a weight.")
+        return Evaluation(problem.rows.take(held), problem.y[held], held_weight, metrics)
+    if not isinstance(eval_set, tuple | list) or len(eval_set) not in (2, 3):
+        raise InputTypeError(f"eval_set must be (X, y) or (X, y, sample_weight); got {type(eval_set).__name__}.")
+    rows = settled.columns.read(eval_set[0], options.dtype)
+    y, _ = encode_targets(eval_set[1], settled.loss, settled.labels)
+    check_rows("X and y of eval_set", rows, y)
+    weight = row_weights(y, settled.labels, eval_set[2] if len(eval_set) == 3 else None, None)
+    return Evaluation(rows, y, weight, metrics)
+
+
+def fingerprint(problem: Problem) -> str:
+    """SHA-256 of rows, targets and weights, hexadecimal."""
+    digest = hashlib.sha256(problem.rows.fingerprint().encode())
+    for array in (problem.y, problem.weight):
+        digest.update(b"-" if array is None else np.ascontiguousarray(array).data)
+    return digest.hexdigest()

@@ -1,0 +1,276 @@
+"""The functional door: train, train on, pass once."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from fwfm_gpu.backends import get_backend
+from fwfm_gpu.callbacks import Callback, Callbacks, Status
+from fwfm_gpu.epochs import Loop, Setting, diverged
+from fwfm_gpu.errors import FwfmWarning, MissingStateError, OptionError, StreamWarning
+from fwfm_gpu.field_matrix import FieldMatrix
+from fwfm_gpu.history import Position
+from fwfm_gpu.labels import choose_loss, encode_targets
+from fwfm_gpu.model import Columns, FwFM, Trained
+from fwfm_gpu.options import Metrics, Options, check_integer
+from fwfm_gpu.parameters import Parameters
+from fwfm_gpu.problem import EvalSet, Problem, Settled, fingerprint, hold_out, make_evaluation, make_problem
+from fwfm_gpu.progress import make_progress
+
+__all__ = ["CallbackLike", "Given", "pass_once", "resume", "train"]
+
+CallbackLike = Callback | Callable[[Status], bool | None]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a caller passes along with X and y."""
+
+    sample_weight: Any = None
+    eval_set: EvalSet | None = None
+    callbacks: Iterable[CallbackLike] = ()
+    progress: bool | str = "auto"
+
+
+def train(
+    X: Any,
+    y: Any,
+    *,
+    fields: Any = None,
+    device: str = "auto",
+    n_threads: int | None = None,
+    loss: str = "auto",
+    n_factors: int = 8,
+    epochs: int = 10,
+    batch_size: int = 1024,
+    optimizer: str = "adagrad",
+    learning_rate: float = 0.05,
+    beta_1: float = 0.9,
+    beta_2: float = 0.999,
+    epsilon: float = 1e-8,
+    ftrl_beta: float = 1.0,
+    ftrl_start: str = "warm",
+    l1_linear: float = 0.0,
+    l2_linear: float = 1e-5,
+    l1_factors: float = 0.0,
+    l2_factors: float = 1e-5,
+    init_scale: float = 0.01,
+    field_weights: str = "learn",
+    label_smoothing: float = 0.0,
+    sample_weight: Any = None,
+    class_weight: str | Mapping[Any, float] | None = None,
+    eval_set: EvalSet | None = None,
+    eval_metric: Metrics = "auto",
+    patience: int | None = None,
+    min_delta: float = 0.0,
+    validation_fraction: float | None = None,
+    validation: str = "random",
+    shuffle: bool = True,
+    dtype: str = "float32",
+    seed: int = 0,
+    callbacks: Iterable[CallbackLike] = (),
+    progress: bool | str = "auto",
+) -> FwFM:
+    """Train a Field-weighted Factorization Machine (Pan et al., WWW 2018).
+
+    The same data, options and seed give the same model to the bit, on every device (the numerics contract).
+
+    Parameters
+    ----------
+    X : FieldMatrix, SciPy sparse matrix or dense array, (rows, n)
+        Left as it is; a canonical copy is trained on.
+    y : (rows,) array-like
+        Labels (strings, booleans, integers) or, for squared loss, numbers.
+    fields : (n,) integers, optional
+        The field of each column; without it every column is its own. A FieldMatrix carries them.
+    device : {"auto", "cpu", "numpy", "cuda", "cuda:N"}
+        Where to train. A named device that is missing is an error, never a silent fallback.
+    n_threads : int, optional
+        For engines that use threads; the NumPy engine does not. Never changes a bit.
+    loss : {"auto", "logistic", "squared", "softmax"}
+        ``"auto"``: two labels logistic, 3 to 50 labels softmax, floating-point values squared.
+    n_factors : int
+        k, the length of each feature's vector; 0 is the linear model.
+    epochs, batch_size : int
+        Passes over the rows, and rows per update.
+    optimizer : {"adagrad", "sgd", "adam", "ftrl"}
+    learning_rate : float
+    beta_1, beta_2, epsilon : float
+        Adam's.
+    ftrl_beta : float
+    ftrl_start : {"warm", "zero"}
+        ``"warm"`` starts FTRL at the initial parameters, so that it learns interactions (numerics 7).
+    l1_linear, l1_factors : float
+        FTRL alone.
+    l2_linear, l2_factors : float
+        Penalty of w; of V and R. Only on coordinates that a batch touches.
+    init_scale : float
+        Standard deviation of the initial factors.
+    field_weights : {"learn", "ones"}
+        ``"ones"`` holds R at 1: the plain factorization machine.
+    label_smoothing : float
+    sample_weight : (rows,) array-like, optional
+    class_weight : mapping of label to weight, or "balanced", optional
+    eval_set : (X, y) or (X, y, sample_weight), optional
+        Scored after each epoch.
+    eval_metric : str, callable, or a list of them
+        ``"auto"``, ``"logloss"``, ``"auc"``, ``"rmse"``, ``"accuracy"``, ``"ece"``, or
+        ``f(y_true, prediction) -> (name, value, higher_is_better)``. The first one steers.
+    patience : int, optional
+        Stop after so many epochs without a gain above ``min_delta``; the best epoch is restored.
+    min_delta : float
+    validation_fraction : float, optional
+        Hold out this part of the rows instead of an ``eval_set``.
+    validation : {"random", "tail"}
+        Which rows are held out: click data is split by time, so its last rows.
+    shuffle : bool
+        A new row order for each epoch.
+    dtype : {"float32", "float64"}
+        T, the type of parameters and scores.
+    seed : int
+    callbacks : iterable of Callback or functions of a Status
+        Called during training; one that returns True stops it.
+    progress : bool or "auto"
+        True: a bar (tqdm). ``"auto"``: a bar on a terminal, else log lines.
+
+    Returns
+    -------
+    FwFM
+
+    Raises
+    ------
+    InputError, InputTypeError
+        Data that cannot be used; the message names the first place.
+    OptionError
+        An option outside what is allowed; the message lists what is.
+    DeviceError
+        The named device is not there.
+    DivergenceError
+        A score or a parameter became infinite or NaN; carries the model of the last finite epoch.
+    """
+    passed = locals()
+    options = Options(**{name: passed[name] for name in Options.__dataclass_fields__})
+    return start(X, y, fields, options, Given(sample_weight, eval_set, callbacks, progress))
+
+
+def start(X: Any, y: Any, fields: Any, options: Options, given: Given) -> FwFM:
+    """A new model, trained."""
+    rows = FieldMatrix.from_matrix(X, fields).rounded(options.dtype)
+    loss = choose_loss(y, options.loss)
+    targets, labels = encode_targets(y, loss)
+    settled = Settled(options, loss, labels, Columns.of(rows))
+    problem = make_problem(settled, rows, targets, given.sample_weight)
+    generator = np.random.default_rng(options.seed)
+    trained_on, held = hold_out(options, rows.n_rows, generator)
+    session = (settled, replace(problem, visited=trained_on), held)
+    parameters = start_parameters(settled, generator)
+    state = options.recipe(loss).start_state(parameters)
+    start_point = Trained(parameters, state, dict(generator.bit_generator.state), data_fingerprint=fingerprint(problem))
+    return run_loop(session, start_point, options.epochs, given)
+
+
+def start_parameters(settled: Settled, generator: np.random.Generator) -> Parameters:
+    """w0 = 0, w = 0, R = 1 and normal factors, drawn in float64 (numerics 8)."""
+    options, columns, n_classes = settled.options, settled.columns, settled.n_classes
+    n, F = len(columns.fields), columns.n_fields
+    with np.errstate(over="ignore"):
+        V = generator.normal(0, options.init_scale, (n_classes, n, options.n_factors)).astype(options.dtype)
+    if not np.all(np.isfinite(V)):
+        raise OptionError(f"init_scale must keep the factors finite in {options.dtype}; got {options.init_scale}.")
+    w0, w = np.zeros(n_classes, options.dtype), np.zeros((n_classes, n), options.dtype)
+    return Parameters(w0, w, V, np.ones((n_classes, F, F), options.dtype))
+
+
+def run_loop(session: tuple[Settled, Problem, Any], start_point: Trained, epochs: int, given: Given) -> FwFM:
+    """Everything is checked: train."""
+    settled, problem, held = session
+    options = settled.options
+
+    def make_model(trained: Trained) -> FwFM:
+        return FwFM(options, settled.loss, settled.labels, settled.columns, trained)
+
+    setting = Setting(
+        backend=get_backend(options.device),
+        recipe=options.recipe(settled.loss),
+        evaluation=make_evaluation(settled, given.eval_set, problem, held, given.sample_weight),
+        callbacks=Callbacks([*make_progress(given.progress), *given.callbacks]),
+        shuffle=options.shuffle,
+        patience=options.patience,
+        min_delta=options.min_delta,
+        make_model=make_model,
+    )
+    return make_model(Loop(setting, problem, start_point).run(epochs))
+
+
+def resume(model: FwFM, X: Any, y: Any, epochs: int, given: Given) -> FwFM:
+    """``FwFM.continue_training``: the model is changed when all went well, or stopped by Ctrl-C."""
+    check_integer("epochs", epochs, 0)
+    settled, problem = reopen(model, X, y, given.sample_weight)
+    trained = model.trained
+    print_of_data = fingerprint(problem)
+    if trained.position.batches and print_of_data != trained.data_fingerprint:
+        warnings.warn(
+            f"epoch {trained.position.epochs + 1} was interrupted on other data: its rest is left out.",
+            FwfmWarning,
+            stacklevel=3,
+        )
+        trained = replace(trained, position=Position(trained.position.epochs))
+    if trained.numpy_version != np.__version__ and settled.options.shuffle:
+        warnings.warn(
+            f"the model was trained with NumPy {trained.numpy_version}, and this is {np.__version__}: NumPy does not "
+            "promise the same row orders across versions (numerics 8).",
+            StreamWarning,
+            stacklevel=3,
+        )
+    drawn = np.random.default_rng(settled.options.seed)
+    trained_on, held = hold_out(settled.options, problem.rows.n_rows, drawn)
+    session = (settled, replace(problem, visited=trained_on), held)
+    start_point = replace(trained, data_fingerprint=print_of_data)
+    model.trained = run_loop(session, start_point, epochs, given).trained
+    return model
+
+
+def reopen(model: FwFM, X: Any, y: Any, sample_weight: Any) -> tuple[Settled, Problem]:
+    """More data for a model that can be trained on.
+
+    Raises
+    ------
+    MissingStateError
+        It has no optimizer state.
+    """
+    if model.optimizer_state is None:
+        raise MissingStateError(
+            "training on needs the optimizer state, and this model has none: it was saved with optimizer_state=False. "
+            "Load a file that holds it, or train anew."
+        )
+    settled = Settled(model.options, model.loss, model.labels, model.columns)
+    rows = model.columns.read(X, model.options.dtype)
+    targets, _ = encode_targets(y, model.loss, model.labels)
+    return settled, make_problem(settled, rows, targets, sample_weight)
+
+
+def pass_once(model: FwFM, X: Any, y: Any, sample_weight: Any) -> FwFM:
+    """``FwFM.partial_fit``: the rows in the order given; the model is changed when all went well."""
+    if model.options.class_weight == "balanced":
+        raise OptionError(
+            'partial_fit cannot balance classes that it sees in parts: class_weight="balanced" would weigh each call '
+            "anew. Train with a mapping of label to weight."
+        )
+    settled, problem = reopen(model, X, y, sample_weight)
+    trained, backend = model.trained, get_backend(settled.options.device)
+    recipe = settled.options.recipe(settled.loss)
+    resident = backend.load_model(trained.parameters, trained.optimizer_state, recipe)
+    run = backend.begin(resident, backend.load_data(problem.rows, problem.y, problem.weight), problem.visited)
+    backend.advance(run, -(-len(problem.visited) // recipe.batch_size))
+    collected = backend.collect(run)
+    position = Position(trained.position.epochs)
+    if collected.first_bad is not None:
+        raise diverged(replace(position, batches=collected.first_bad), model)
+    parameters, state = backend.fetch_model(resident)
+    model.trained = replace(trained, parameters=parameters, optimizer_state=state, position=position)
+    return model
