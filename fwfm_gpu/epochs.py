@@ -45,13 +45,20 @@ class Setting:
 
 
 @dataclass(frozen=True)
+class Point:
+    """Where training can go back to."""
+
+    position: Position
+    model: Any  # resident snapshot
+    generator_state: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Best:
     """The best epoch so far."""
 
     value: float
-    position: Position
-    model: Any  # resident snapshot
-    generator_state: dict[str, Any]
+    point: Point
 
 
 def diverged(position: Position, model: FwFM) -> DivergenceError:
@@ -92,8 +99,8 @@ class Loop:
         """So many more epochs, fewer when something stops them."""
         self.last = self.position.epochs + epochs
         with Interruption() as self.interruption:
-            self.tell("begin")
             try:
+                self.stopping = self.tell("begin") or self.interruption.requested
                 while self.position.epochs < self.last and not self.stopping:
                     self.run_epoch()
             finally:
@@ -103,37 +110,30 @@ class Loop:
                 f"Ctrl-C: training stopped in epoch {self.position.epochs + 1} after {self.position.batches} of "
                 f"{self.batches} batches. The model is as of the last finished batch; continue_training goes on there.",
                 InterruptedTrainingWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         elif self.best is not None and self.position.batches == 0:
-            self.restore(self.best)
-        return self.snapshot(self.model)
+            self.restore(self.best.point)
+        return self.snapshot()
 
     def run_epoch(self) -> None:
         """The rest of the current epoch, its record and its evaluation."""
-        setting, backend = self.setting, self.setting.backend
-        drawn_from = self.generator.bit_generator.state
+        setting = self.setting
+        self.entered = self.here()
         order = self.draw_order()[self.position.batches * setting.recipe.batch_size :]
-        entered = self.position
-        finite = backend.copy_model(self.model)
-        run = backend.begin(self.model, self.data, order)
+        run = setting.backend.begin(self.model, self.data, order)
         began = time.perf_counter()
         while self.position.batches < self.batches and not self.stopping:
-            self.advance(run, entered)
-            if self.first_bad is not None:
-                self.generator.bit_generator.state = drawn_from
-                bad, self.position = self.position, entered
-                raise diverged(bad, setting.make_model(self.snapshot(finite)))
+            self.advance(run)
             self.stopping = self.tell("batches") or self.interruption.requested
         seconds = time.perf_counter() - began
         self.seconds += seconds
         if self.position.batches < self.batches:
-            self.generator.bit_generator.state = drawn_from
+            self.generator.bit_generator.state = self.entered.generator_state
             return
-        loss = self.position.loss / self.total_weight
-        bad, self.position = self.position, Position(self.position.epochs + 1)
-        scores = self.evaluate(bad, finite)
+        scores = self.evaluate()
         metrics = {score.name: score.value for score in scores}
+        loss, self.position = self.position.loss / self.total_weight, Position(self.position.epochs + 1)
         self.history.append(EpochRecord(self.position.epochs, loss, metrics, seconds, len(order) / seconds))
         self.stopping = self.tell("epoch") or self.stopping
         if scores and setting.patience is not None:
@@ -144,40 +144,46 @@ class Loop:
         visited = self.problem.visited
         return visited[self.generator.permutation(len(visited))] if self.setting.shuffle else visited
 
-    def advance(self, run: Any, entered: Position) -> None:
+    def advance(self, run: Any) -> None:
         """Some more batches: about as many as fit PROMPT seconds."""
         began = time.perf_counter()
         self.setting.backend.advance(run, self.at_once)
         collected = self.setting.backend.collect(run)
         took = time.perf_counter() - began
         self.at_once = max(1, int(self.at_once * min(2.0, PROMPT / max(took, 1e-9))))
+        entered = self.entered.position
         self.position = replace(
             entered, batches=entered.batches + collected.batches, loss=entered.loss + collected.loss
         )
-        self.first_bad = collected.first_bad
+        if collected.first_bad is not None:
+            raise self.divergence(self.position)
 
-    def evaluate(self, bad: Position, finite: Any) -> list[Score]:
+    def evaluate(self) -> list[Score]:
         """The metrics after an epoch; scores that are not finite are divergence, found late."""
         evaluation = self.setting.evaluation
         if evaluation is None:
             return []
         s_bc = self.setting.backend.score(self.model, self.held)
         if not np.all(np.isfinite(s_bc)):
-            self.position = replace(self.position, epochs=bad.epochs)
-            raise diverged(replace(bad, batches=bad.batches - 1), self.setting.make_model(self.snapshot(finite)))
+            raise self.divergence(replace(self.position, batches=self.batches - 1))
         return evaluate(evaluation.metrics, self.setting.recipe.loss, s_bc, evaluation.y, evaluation.weight)
+
+    def divergence(self, before: Position) -> DivergenceError:
+        """Back to where the epoch was entered; the error for the batch that follows a position."""
+        self.restore(self.entered)
+        return diverged(before, self.setting.make_model(self.snapshot()))
 
     def first_best(self) -> Best | None:
         """Training that goes on has its last evaluated epoch to beat."""
         if self.setting.patience is None or self.position.batches or not self.history:
             return None
         value = next(iter(self.history[-1].metrics.values()), None)
-        return None if value is None else self.best_here(value)
+        return None if value is None else Best(value, self.here())
 
-    def best_here(self, value: float) -> Best:
-        """The model as it is, as the best so far."""
-        backend = self.setting.backend
-        return Best(value, self.position, backend.copy_model(self.model), dict(self.generator.bit_generator.state))
+    def here(self) -> Point:
+        """Where training stands."""
+        state = dict(self.generator.bit_generator.state)
+        return Point(self.position, self.setting.backend.copy_model(self.model), state)
 
     def watch(self, score: Score, patience: int) -> None:
         """Early stopping: no gain of more than min_delta for ``patience`` epochs."""
@@ -186,18 +192,18 @@ class Loop:
             if score.higher_is_better
             else self.best.value - score.value > self.setting.min_delta
         ):
-            self.best = self.best_here(score.value)
-        elif self.position.epochs - self.best.position.epochs >= patience:
+            self.best = Best(score.value, self.here())
+        elif self.position.epochs - self.best.point.position.epochs >= patience:
             self.stopping = True
 
-    def restore(self, best: Best) -> None:
-        """Back to the best epoch: parameters, state and generator, so that training goes on from there."""
-        self.model, self.position = best.model, best.position
-        self.generator.bit_generator.state = best.generator_state
+    def restore(self, point: Point) -> None:
+        """Back to a point: parameters, state and generator, so that training goes on from there."""
+        self.model, self.position = point.model, point.position
+        self.generator.bit_generator.state = point.generator_state
 
-    def snapshot(self, model: Any) -> Trained:
+    def snapshot(self) -> Trained:
         """What was reached, on the host."""
-        parameters, state = self.setting.backend.fetch_model(model)
+        parameters, state = self.setting.backend.fetch_model(self.model)
         return replace(
             self.start,
             parameters=parameters,

@@ -6,8 +6,7 @@ Conventions: n features (columns), F fields, nnz stored values. Numbers of rows 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from fwfm_gpu.errors import InputError, InputTypeError, OptionError
+from fwfm_gpu.matrix_reader import check_range, first_true, index_dtype, integers, read_dense, read_sparse, starts
 from fwfm_gpu.parameters import Array
 
 __all__ = ["FieldMatrix"]
@@ -86,7 +86,7 @@ class FieldMatrix:
         InputError
             If shapes do not fit, an id is outside its field, there is no feature at all, or there are too many fields.
         """
-        ids, sizes = _integers("ids", ids), _integers("sizes", sizes)
+        ids, sizes = integers("ids", ids), integers("sizes", sizes)
         if sizes.ndim != 1 or len(sizes) == 0:
             raise InputError(f"sizes must hold one number per field, at least one: got shape {sizes.shape}.")
         if ids.ndim != 2 or ids.shape[1] != len(sizes):
@@ -96,13 +96,13 @@ class FieldMatrix:
         n_rows, width = ids.shape
         named = _names("field_names", field_names)
         n_fields = _count_fields(width, named)
-        _check_range(sizes, MOST_IN_A_FIELD, lambda f: f"sizes[{f}]")
+        check_range(sizes, MOST_IN_A_FIELD, lambda f: f"sizes[{f}]")
         offsets = np.concatenate(([0], np.cumsum(sizes, dtype=np.int64)))
         n_features = int(offsets[-1])
         if n_features == 0:
             raise InputError("sizes must add up to at least one feature: all of them are 0.")
         _check_ids(ids, sizes, named)
-        indices = np.add(ids, offsets[:-1], dtype=_index_dtype(n_features), casting="unsafe", order="C")
+        indices = np.add(ids, offsets[:-1], dtype=index_dtype(n_features), casting="unsafe", order="C")
         return cls(
             indptr=np.arange(n_rows + 1, dtype=np.int64) * width,
             indices=indices.reshape(-1),
@@ -149,7 +149,7 @@ class FieldMatrix:
         """
         if isinstance(X, FieldMatrix):
             return X._agreeing(fields, field_names, feature_names)
-        indptr, indices, values, n_features = _read_sparse(X) if sparse.issparse(X) else _read_dense(X)
+        indptr, indices, values, n_features = read_sparse(X) if sparse.issparse(X) else read_dense(X)
         if n_features == 0:
             raise InputError(f"X must have at least one column: got shape ({len(indptr) - 1}, 0).")
         named = _names("field_names", field_names)
@@ -157,7 +157,7 @@ class FieldMatrix:
         ones = bool(np.all(values[:1] == 1) and np.all(values == 1))
         matrix = cls(
             indptr=indptr,
-            indices=np.require(indices, _index_dtype(n_features), ["C", "A"]),
+            indices=np.require(indices, index_dtype(n_features), ["C", "A"]),
             values=_ones(len(values), values.dtype) if ones else np.require(values, None, ["C", "A"]),
             fields=fields,
             n_fields=n_fields,
@@ -228,7 +228,7 @@ class FieldMatrix:
         kept = values != 0
         if kept.all():
             return replace(self, values=values)
-        indptr = _starts(kept)[self.indptr]
+        indptr = starts(kept)[self.indptr]
         return replace(self, indptr=indptr, indices=self.indices[kept], values=values[kept])
 
     def take(self, rows: Any) -> FieldMatrix:
@@ -248,19 +248,19 @@ class FieldMatrix:
         """
         if isinstance(rows, slice):
             rows = np.arange(*rows.indices(self.n_rows))
-        rows = _integers("rows", rows)
+        rows = integers("rows", rows)
         if rows.ndim != 1:
             raise InputError(f"rows must be 1-D, got shape {rows.shape}.")
-        _check_range(rows, self.n_rows, lambda b: f"rows[{b}]")
+        check_range(rows, self.n_rows, lambda b: f"rows[{b}]")
         rows = rows.astype(np.int64, copy=False)
-        indptr = _starts(np.diff(self.indptr)[rows])
+        indptr = starts(np.diff(self.indptr)[rows])
         old = np.repeat(self.indptr[rows] - indptr[:-1], np.diff(indptr)) + np.arange(indptr[-1])
         values = _ones(len(old), self.values.dtype) if self.all_ones else self.values[old]
         return replace(self, indptr=indptr, indices=self.indices[old], values=values)
 
     def to_csr(self) -> sparse.csr_array:
         """The rows as a SciPy array with memory of its own; fields and names stay behind."""
-        index = _index_dtype(max(self.nnz, self.n_features))  # SciPy would widen both to the wider one
+        index = index_dtype(max(self.nnz, self.n_features))  # SciPy would widen both to the wider one
         arrays = (np.array(self.values), np.array(self.indices, index), np.array(self.indptr, index))
         return sparse.csr_array(arrays, shape=self.shape)
 
@@ -284,7 +284,7 @@ class FieldMatrix:
         if fields is not None:
             checked, _ = _checked_fields(fields, self.n_features, None)
             if not np.array_equal(checked, self.fields):
-                column = _first(checked != self.fields)
+                column = first_true(checked != self.fields)
                 raise InputError(
                     f"X is a FieldMatrix with fields of its own, and fields differs from them: column {column} is of "
                     f"field {self.fields[column]}, got {checked[column]}. Leave fields out."
@@ -295,7 +295,7 @@ class FieldMatrix:
         """Raise for the first of values, which lie where this matrix's own do, that is infinite or NaN."""
         finite = np.isfinite(values)
         if not finite.all():
-            p = _first(~finite)
+            p = first_true(~finite)
             row, column = int(np.searchsorted(self.indptr, p, side="right")) - 1, int(self.indices[p])
             name = f" (feature {self.feature_names[column]!r})" if self.feature_names else ""
             raise InputError(
@@ -304,106 +304,16 @@ class FieldMatrix:
             )
 
 
-def _read_dense(X: Any) -> tuple[Array, Array, Array, int]:
-    """indptr, indices, values and number of columns of dense numbers."""
-    array = _real(_host_array("X", X))
-    if array.ndim != 2:
-        raise InputError(f"X must be 2-D (rows, columns): got shape {array.shape}.")
-    n_features = array.shape[1]
-    kept = array != 0
-    columns = np.broadcast_to(np.arange(n_features, dtype=_index_dtype(n_features)), array.shape)
-    return _starts(np.count_nonzero(kept, axis=1)), columns[kept], array[kept], n_features
-
-
-def _read_sparse(X: Any) -> tuple[Array, Array, Array, int]:
-    """indptr, indices, values and number of columns of a SciPy matrix.
-
-    Reads the bare arrays: SciPy's flags of canonical form may be stale, and its own conversions sum duplicates in
-    another order or sort the caller's matrix in place.
-    """
-    if X.ndim != 2:
-        raise InputError(f"X must be 2-D (rows, columns): got shape {X.shape}.")
-    n_rows, n_features = X.shape
-    if X.format == "csr":
-        indptr, columns, values = _compressed(X, n_features, "row")
-        if _ascends(indptr, columns) and np.count_nonzero(values) == len(values):
-            return indptr, columns, values, n_features
-        rows = np.repeat(np.arange(n_rows), np.diff(indptr))
-    elif X.format == "csc":
-        indptr, rows, values = _compressed(X, n_rows, "column")
-        columns = np.repeat(np.arange(n_features), np.diff(indptr))
-    else:
-        rows, columns, values = _triplets(X if X.format == "coo" else X.tocoo())
-    return *_canonical(rows, columns, values, n_rows), n_features
-
-
-def _compressed(X: Any, limit: int, axis: str) -> tuple[Array, Array, Array]:
-    """Checked indptr, indices and values of a CSR or CSC matrix; axis is what indptr runs along."""
-    indptr, indices = _integers("indptr", X.indptr), _integers("indices", X.indices)
-    values = _real(np.asarray(X.data))
-    length = X.shape[0 if axis == "row" else 1] + 1
-    if indptr.shape != (length,):
-        raise InputError(f"indptr must hold {length} entries, one per {axis} and one more: got shape {indptr.shape}.")
-    if indptr[0] != 0:
-        raise InputError(f"indptr must start at 0: got indptr[0] = {indptr[0]}.")
-    falls = indptr[1:] < indptr[:-1]
-    if falls.any():
-        p = _first(falls)
-        raise InputError(f"indptr must not decrease: got {indptr[p]}, then {indptr[p + 1]} at the end of {axis} {p}.")
-    if indices.shape != (indptr[-1],) or values.shape != (indptr[-1],):
-        raise InputError(
-            f"indptr must end at the number of stored values: got {indptr[-1]} at its end, indices of shape "
-            f"{indices.shape}, data of shape {values.shape}."
-        )
-    indptr = indptr.astype(np.int64)
-    _check_range(indices, limit, lambda p: f"indices[{p}] ({axis} {np.searchsorted(indptr, p, side='right') - 1})")
-    return indptr, indices, values
-
-
-def _triplets(X: Any) -> tuple[Array, Array, Array]:
-    """Checked row numbers, column numbers and values of a COO matrix, in stored order."""
-    rows, columns = _integers("row", X.row), _integers("col", X.col)
-    values = _real(np.asarray(X.data))
-    if not rows.shape == columns.shape == values.shape == (values.size,):
-        raise InputError(
-            f"row, col and data must be of one length: got shapes {rows.shape}, {columns.shape} and {values.shape}."
-        )
-    _check_range(rows, X.shape[0], lambda p: f"row[{p}]")
-    _check_range(columns, X.shape[1], lambda p: f"col[{p}]")
-    return rows, columns, values
-
-
-def _canonical(rows: Array, columns: Array, values: Array, n_rows: int) -> tuple[Array, Array, Array]:
-    """indptr, indices and values of triplets: sorted, duplicates summed, zeros dropped (numerics 1)."""
-    order = np.lexsort((columns, rows))  # stable: duplicates stay in stored order
-    rows, columns, values = rows[order], columns[order], values[order]
-    new = np.ones(len(rows), bool)
-    new[1:] = (rows[1:] != rows[:-1]) | (columns[1:] != columns[:-1])
-    if not new.all():
-        values = np.bincount(np.cumsum(new) - 1, weights=values)  # left to right, in float64 (numerics 10)
-        rows, columns = rows[new], columns[new]
-    kept = values != 0
-    return _starts(np.bincount(rows[kept].astype(np.int64), minlength=n_rows)), columns[kept], values[kept]
-
-
-def _ascends(indptr: Array, indices: Array) -> bool:
-    """Whether columns strictly ascend inside every row."""
-    rises = indices[1:] > indices[:-1]
-    starts = indptr[(indptr > 0) & (indptr < len(indices))]
-    rises[starts - 1] = True  # the first of a row follows nothing
-    return bool(rises.all())
-
-
 def _checked_fields(fields: Any, n_features: int, field_names: tuple[str, ...] | None) -> tuple[Array, int]:
     """A field per column, (n,) int32, and the number of fields."""
     if fields is None:
         n_fields = _count_fields(n_features, field_names)
         return np.arange(n_features, dtype=np.int32), n_fields
-    fields = _integers("fields", fields)
+    fields = integers("fields", fields)
     if fields.shape != (n_features,):
         raise InputError(f"fields must name one field per column: expected shape ({n_features},), got {fields.shape}.")
     if fields.min() < 0:
-        column = _first(fields < 0)
+        column = first_true(fields < 0)
         raise InputError(f"fields must be at least 0: got fields[{column}] = {fields[column]}.")
     n_fields = _count_fields(int(fields.max()) + 1, field_names)
     return np.array(fields, dtype=np.int32), n_fields
@@ -448,62 +358,6 @@ def _check_ids(ids: Array, sizes: Array, field_names: tuple[str, ...] | None) ->
         )
 
 
-def _check_range(numbers: Array, limit: int, place: Callable[[int], str]) -> None:
-    """Raise for the first number that is negative or not below the limit."""
-    if numbers.size and (numbers.min() < 0 or numbers.max() >= limit):
-        p = _first((numbers < 0) | (numbers >= limit))
-        raise InputError(f"{place(p)} must be at least 0 and below {limit}: got {numbers[p]}.")
-
-
-def _integers(what: str, numbers: Any) -> Array:
-    """An array of integers; one of nothing may be of any type."""
-    array = _host_array(what, numbers)
-    if array.size and array.dtype.kind not in "iu":
-        raise InputTypeError(f"{what} must be integers, got {array.dtype}.")
-    return array
-
-
-def _real(array: Array) -> Array:
-    """The numbers as float32 where that is exact for their dtype, else as float64."""
-    if array.dtype.kind == "O" and not any(isinstance(value, (str, bytes)) for value in array.flat):
-        with suppress(TypeError, ValueError, OverflowError):  # what does not convert is refused by its dtype
-            array = array.astype(np.float64)
-    if array.dtype.kind not in "biuf":
-        raise InputTypeError(f"X must hold real numbers, got {array.dtype}. Encode anything else as columns first.")
-    with np.errstate(over="ignore"):  # a long double may become infinite, which is refused with its place
-        return array.astype(np.float32 if np.can_cast(array.dtype, np.float32) else np.float64, copy=False)
-
-
-def _host_array(what: str, numbers: Any) -> Array:
-    """What np.asarray makes of it, unless that would lose something."""
-    kind = type(numbers).__name__
-    if hasattr(numbers, "__cuda_array_interface__"):
-        raise InputTypeError(
-            f"{what} lies on a device ({kind}): device arrays need a CUDA backend. Copy it to the host."
-        )
-    if isinstance(numbers, np.ma.MaskedArray):
-        raise InputTypeError(f"{what} is a masked array, and masks are not understood. Fill it first.")
-    try:
-        return np.asarray(numbers)
-    except ValueError as error:
-        raise InputError(f"{what} must be an array with rows of one length, got {kind}: {error}") from error
-    except TypeError as error:
-        raise InputTypeError(f"{what} must be an array, got {kind}: {error}") from error
-
-
-def _index_dtype(largest: int) -> type[np.signedinteger[Any]]:
-    return np.int32 if largest <= 2**31 - 1 else np.int64
-
-
 def _ones(length: int, dtype: Any) -> Array:
     """A read-only 1 that stands for all."""
     return np.broadcast_to(np.ones((), dtype), (length,))
-
-
-def _starts(lengths: Array) -> Array:
-    """Where each of consecutive pieces starts, and the end: [2, 0, 3] -> [0, 2, 2, 5], int64."""
-    return np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
-
-
-def _first(bad: Array) -> int:
-    return int(np.argmax(bad))

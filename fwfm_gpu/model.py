@@ -131,8 +131,7 @@ class FwFM:
         p = self.parameters
         labels = "" if self.labels is None else f"{len(self.labels.classes)} labels, "
         return (
-            f"FwFM({self.loss}, {p.n_features} features, {p.n_fields} fields, {p.n_factors} factors, "
-            f"{labels}{p.dtype})"
+            f"FwFM({self.loss}, {p.n_features} features, {p.n_fields} fields, {p.n_factors} factors, {labels}{p.dtype})"
         )
 
     def decision_function(self, X: Any) -> Array:

@@ -78,6 +78,8 @@ class Options:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for entry in fields(self):
+            object.__setattr__(self, entry.name, own_value(getattr(self, entry.name)))
         for name, allowed in CHOICES.items():
             check_choice(name, getattr(self, name), allowed)
         for name, least in LEAST.items():
@@ -102,16 +104,15 @@ class Options:
     def _check_number(self, name: str, wanted: str, holds: Callable[[float], bool]) -> None:
         """A number in its range, also after it is rounded to T."""
         value = getattr(self, name)
-        if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
+        if isinstance(value, bool) or not isinstance(value, int | float):
             raise OptionError(f"{name} must be a number {wanted}; got {value!r}.")
-        with np.errstate(over="ignore"):
-            rounded = float(value) if name in NOT_ROUNDED else float(np.dtype(self.dtype).type(value))
-        if not (math.isfinite(rounded) and holds(float(value)) and (name not in POSITIVE or rounded > 0)):
+        rounded = round_to("float64" if name in NOT_ROUNDED else self.dtype, value)
+        if not (math.isfinite(rounded) and holds(value) and (name not in POSITIVE or rounded > 0)):
             raise OptionError(f"{name} must be a finite {self.dtype} number {wanted}; got {value!r}.")
 
     def plain(self) -> dict[str, Any]:
         """The options as plain Python values."""
-        return {entry.name: plain_value(getattr(self, entry.name)) for entry in fields(self)}
+        return {entry.name: getattr(self, entry.name) for entry in fields(self)}
 
     def recipe(self, loss: str) -> Recipe:
         """The recipe of a mini-batch, with the loss that was settled on."""
@@ -139,9 +140,22 @@ class Options:
         return RULES[self.optimizer](rate)
 
 
-def plain_value(value: Any) -> Any:
-    """NumPy scalars as Python ones; anything else as it is."""
-    return value.item() if isinstance(value, np.generic) else value
+def own_value(value: Any) -> Any:
+    """NumPy scalars as Python ones; mappings and lists copied, so that the caller's may change."""
+    if isinstance(value, np.generic):
+        return float(value) if isinstance(value, np.floating) else value.item()
+    if isinstance(value, Mapping):
+        return dict(value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def round_to(dtype: str, value: float) -> float:
+    """The number in that dtype, infinite where it is beyond it."""
+    try:
+        with np.errstate(over="ignore"):
+            return float(np.dtype(dtype).type(value))
+    except OverflowError:  # an integer beyond float64
+        return math.inf
 
 
 def check_choice(name: str, value: Any, allowed: tuple[Any, ...]) -> None:

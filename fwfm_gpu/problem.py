@@ -11,7 +11,7 @@ import numpy as np
 from fwfm_gpu.errors import InputError, InputTypeError, OptionError
 from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.labels import Labels, encode_targets, row_weights
-from fwfm_gpu.metrics import CustomMetric, Metric, resolve_metrics
+from fwfm_gpu.metrics import CustomMetric, Metric, evaluate, resolve_metrics
 from fwfm_gpu.model import Columns
 from fwfm_gpu.options import Options
 from fwfm_gpu.parameters import Array
@@ -60,7 +60,19 @@ def make_problem(settled: Settled, rows: FieldMatrix, y: Array, sample_weight: A
     """All rows, to be visited in order. Holding some out comes after."""
     check_rows("X and y", rows, y)
     weight = row_weights(y, settled.labels, sample_weight, settled.options.class_weight)
+    check_fits("y", y, settled.options.dtype)
+    if weight is not None:
+        check_fits("sample_weight times class_weight", weight, settled.options.dtype)
     return Problem(rows, y, weight, np.arange(rows.n_rows))
+
+
+def check_fits(what: str, numbers: Array, dtype: str) -> None:
+    """Gradients are rounded to T, so what they are made of must be finite there."""
+    with np.errstate(over="ignore"):
+        fits = np.isfinite(numbers.astype(dtype))
+    if not np.all(fits):
+        row = int(np.argmin(fits))
+        raise InputError(f"{what} must be finite in {dtype}: got {numbers[row]} at row {row}. Scale it.")
 
 
 def check_rows(what: str, rows: FieldMatrix, y: Array) -> None:
@@ -124,14 +136,21 @@ def make_evaluation(
         held_weight = None if weight is None else weight[held]
         if held_weight is not None and not np.any(held_weight):
             raise InputError(f"the {len(held)} rows held out for validation all weigh 0. Give some of them a weight.")
-        return Evaluation(problem.rows.take(held), problem.y[held], held_weight, metrics)
+        return checked(Evaluation(problem.rows.take(held), problem.y[held], held_weight, metrics), settled)
     if not isinstance(eval_set, tuple | list) or len(eval_set) not in (2, 3):
         raise InputTypeError(f"eval_set must be (X, y) or (X, y, sample_weight); got {type(eval_set).__name__}.")
     rows = settled.columns.read(eval_set[0], options.dtype)
     y, _ = encode_targets(eval_set[1], settled.loss, settled.labels)
     check_rows("X and y of eval_set", rows, y)
     weight = row_weights(y, settled.labels, eval_set[2] if len(eval_set) == 3 else None, None)
-    return Evaluation(rows, y, weight, metrics)
+    return checked(Evaluation(rows, y, weight, metrics), settled)
+
+
+def checked(evaluation: Evaluation, settled: Settled) -> Evaluation:
+    """Try the package's own metrics on scores of 0: what cannot be evaluated is refused before training."""
+    own = tuple(metric for metric in evaluation.metrics if isinstance(metric, Metric))
+    evaluate(own, settled.loss, np.zeros((len(evaluation.y), settled.n_classes)), evaluation.y, evaluation.weight)
+    return evaluation
 
 
 def fingerprint(problem: Problem) -> str:

@@ -24,9 +24,9 @@ FLOORS = {
     for floor, names in enumerate(
         [
             "errors parameters numerics version cuda_sources",
-            "losses optimizers metrics field_matrix recipe labels",
+            "losses optimizers metrics matrix_reader field_matrix recipe labels",
             "backends encoding io",
-            "training callbacks progress model model_file options history splits early_stopping",
+            "training epochs problem callbacks progress interruption history options model model_document model_file",
             "estimators report verify tuning",
             "cli",
         ]

@@ -258,6 +258,8 @@ def test_a_header_too_long_for_other_readers_is_refused(tmp_path, path, monkeypa
     with pytest.raises(InputError, match="fit into 400 bytes: found 4"):
         write_file(path, {}, {"a": "x" * 300})
     assert os.listdir(tmp_path) == [path.name]
+    monkeypatch.setattr(model_file, "LONGEST_HEADER", 300)
+    assert "a length of the header that is a multiple of 8 and at most 300" in refused(path, path.read_bytes())
 
 
 # The former file is never lost
