@@ -2,18 +2,25 @@
 
 >>> import fwfm_gpu
 >>> model = fwfm_gpu.train([[0, 1], [1, 0]], ["no", "yes"])  # doctest: +SKIP
+
+Public names are imported when first used, so that ``import fwfm_gpu`` costs next to nothing.
 """
 
 from __future__ import annotations
 
-from fwfm_gpu import errors
-from fwfm_gpu.callbacks import Callback, Status
-from fwfm_gpu.errors import FwfmError, FwfmWarning
-from fwfm_gpu.field_matrix import FieldMatrix
-from fwfm_gpu.model import FwFM
-from fwfm_gpu.model_document import load
-from fwfm_gpu.training import train
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from fwfm_gpu.version import __version__
+
+if TYPE_CHECKING:
+    from fwfm_gpu import errors
+    from fwfm_gpu.callbacks import Callback, Status
+    from fwfm_gpu.errors import FwfmError, FwfmWarning
+    from fwfm_gpu.field_matrix import FieldMatrix
+    from fwfm_gpu.model import FwFM
+    from fwfm_gpu.model_document import load
+    from fwfm_gpu.training import train
 
 __all__ = [
     "Callback",
@@ -27,3 +34,29 @@ __all__ = [
     "load",
     "train",
 ]
+
+HOMES = {
+    "Callback": "callbacks",
+    "FieldMatrix": "field_matrix",
+    "FwFM": "model",
+    "FwfmError": "errors",
+    "FwfmWarning": "errors",
+    "Status": "callbacks",
+    "load": "model_document",
+    "train": "training",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """A public name from its home, kept for the next time."""
+    if name == "errors":
+        return import_module("fwfm_gpu.errors")
+    if name not in HOMES:
+        raise AttributeError(f"module 'fwfm_gpu' has no attribute {name!r}")
+    value = getattr(import_module(f"fwfm_gpu.{HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

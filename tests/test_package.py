@@ -131,8 +131,13 @@ def test_cuda_stays_a_namespace():
 
 
 def test_importing_the_package_imports_no_optional_package(tmp_path):
-    program = "import fwfm_gpu, sys; print(*sys.modules)"
+    program = "import fwfm_gpu, sys; [getattr(fwfm_gpu, name) for name in fwfm_gpu.__all__]; print(*sys.modules)"
     modules = run_python(program, tmp_path, Path(fwfm_gpu.__file__).parents[1]).split()
     loaded = {name.split(".")[0] for name in modules}
-    assert "fwfm_gpu" in loaded
+    assert "fwfm_gpu.training" in modules  # public names come when first used: here all were
     assert loaded.isdisjoint(OPTIONAL)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="'fwfm_gpu' has no attribute 'trian'"):
+        fwfm_gpu.trian  # noqa: B018

@@ -1,11 +1,13 @@
-"""Every example of the README runs and prints what the README says."""
+"""Every example of the README and of the numerics page runs and prints what the page says."""
 
 from __future__ import annotations
 
 import doctest
 from pathlib import Path
 
-README = Path(__file__).parents[1] / "README.md"
+import pytest
+
+ROOT = Path(__file__).parents[1]
 
 
 def without_fences(text: str) -> str:
@@ -13,15 +15,16 @@ def without_fences(text: str) -> str:
     return "\n".join("" if line.startswith("```") else line for line in text.splitlines())
 
 
-def run_examples(text: str) -> doctest.TestResults:
+def run_examples(text: str, name: str = "text") -> doctest.TestResults:
     """Run all examples of a text in one namespace; failures are printed."""
-    examples = doctest.DocTestParser().get_doctest(without_fences(text), {}, README.name, str(README), 0)
+    examples = doctest.DocTestParser().get_doctest(without_fences(text), {}, name, name, 0)
     return doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(examples)
 
 
-def test_the_readme(tmp_path, monkeypatch):
+@pytest.mark.parametrize("page", ["README.md", "docs/numerics.md"])
+def test_the_page(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # an example may save a file
-    results = run_examples(README.read_text(encoding="utf-8"))
+    results = run_examples((ROOT / page).read_text(encoding="utf-8"), page)
     assert results.attempted > 0
     assert results.failed == 0
 
