@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -61,17 +62,21 @@ class EpochFunction(Callback):
 class Callbacks:
     """Several callbacks, each asked every time; any of them may stop training."""
 
-    def __init__(self, given: Iterable[Callback | Callable[[Status], bool | None]]) -> None:
-        self.members: list[Callback] = []
+    def __init__(
+        self, given: Iterable[Callback | Callable[[Status], bool | None]], first: Iterable[Callback] = ()
+    ) -> None:
+        if not isinstance(given, Iterable):
+            raise InputTypeError(f"callbacks must be a list of callbacks; got {reprlib.repr(given)}. Pass [it].")
+        self.members = list(first)
         for member in given:
             if isinstance(member, Callback):
                 self.members.append(member)
-            elif callable(member):
+            elif callable(member) and not isinstance(member, type):
                 self.members.append(EpochFunction(member))
             else:
                 raise InputTypeError(
-                    "callbacks must hold functions of a Status or fwfm_gpu.Callback objects; "
-                    f"got {type(member).__name__}."
+                    "callbacks must hold functions of a Status or fwfm_gpu.Callback objects, not classes; "
+                    f"got {reprlib.repr(member)}."
                 )
 
     def tell(self, event: str, status: Status) -> bool:

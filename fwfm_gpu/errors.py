@@ -6,7 +6,8 @@ would catch, so ``except ValueError`` works without knowing this module.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fwfm_gpu.model import FwFM
@@ -77,6 +78,10 @@ class DivergenceError(FwfmError, RuntimeError):
         self.epoch = epoch
         self.batch = batch
         self.model = model
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Exceptions forget keyword arguments on their way between processes; a pool would break."""
+        return partial(type(self), epoch=self.epoch, batch=self.batch, model=self.model), self.args
 
 
 class FwfmWarning(UserWarning):

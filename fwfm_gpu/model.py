@@ -48,12 +48,7 @@ class Columns:
         InputError
             Another number of columns, or other fields.
         """
-        if isinstance(X, FieldMatrix):
-            rows = X
-        elif getattr(X, "ndim", 2) == 2 and np.shape(X)[1:] == (len(self.fields),):
-            rows = FieldMatrix.from_matrix(X, self.fields, feature_names=self.feature_names)
-        else:
-            rows = FieldMatrix.from_matrix(X)
+        rows = X if isinstance(X, FieldMatrix) else self._read_matrix(X)
         if rows.n_features != len(self.fields):
             raise InputError(
                 f"X must have the columns that the model was trained on: expected {len(self.fields)}, got "
@@ -66,6 +61,16 @@ class Columns:
                 f"{self.fields[column]}, and of field {rows.fields[column]} in X. Build X with the same fields."
             )
         return rows.rounded(dtype)
+
+    def _read_matrix(self, X: Any) -> FieldMatrix:
+        """A plain matrix, under these fields and names if it is as wide as they are."""
+        try:
+            (width,) = np.shape(X)[1:]
+        except ValueError:  # not 2-D, or ragged
+            return FieldMatrix.from_matrix(X)
+        if width == len(self.fields):
+            return FieldMatrix.from_matrix(X, self.fields, feature_names=self.feature_names)
+        return FieldMatrix.from_matrix(X, np.zeros(width, np.int32))
 
 
 @dataclass(frozen=True)
@@ -276,3 +281,4 @@ class FwFM:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._lock = threading.Lock()
+        self.trained.__post_init__()  # copied arrays are writable

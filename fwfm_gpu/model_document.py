@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict
-from os import PathLike
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,32 @@ Arrays = dict[str, Array]
 Document = dict[str, Any]
 
 NAMES = ("field_names", "feature_names")
+NUMBER = (int, float)
+KINDS: dict[str, tuple[type, ...]] = {
+    "package_version": (str,),
+    "numpy_version": (str,),
+    "loss": (str,),
+    "options": (dict,),
+    "n_fields": (int,),
+    "labels": (str, NoneType),
+    "optimizer_state": (bool,),
+    "generator_state": (dict,),
+    "position": (dict,),
+    "history": (list,),
+    "seconds": NUMBER,
+    "data_fingerprint": (str, NoneType),
+}
+POSITION_KINDS: dict[str, tuple[type, ...]] = {"epochs": (int,), "batches": (int,), "loss": NUMBER}
+RECORD_KINDS: dict[str, tuple[type, ...]] = {
+    "epoch": (int,),
+    "loss": (*NUMBER, NoneType),
+    "metrics": (dict,),
+    "seconds": NUMBER,
+    "rows_per_second": NUMBER,
+}
 
 
-def load(path: str | PathLike[str]) -> FwFM:
+def load(path: str | os.PathLike[str]) -> FwFM:
     """Read a model file.
 
     The arrays are mapped from the file, not copied; every byte is checked against the file's SHA-256 first.
@@ -48,7 +72,11 @@ def load(path: str | PathLike[str]) -> FwFM:
         Not an intact model file of a known version.
     FileNotFoundError
     """
-    return restore(*read_file(path))
+    arrays, document = read_file(path)
+    try:
+        return restore(arrays, document)
+    except ModelFileError as error:
+        raise ModelFileError(f"{os.fsdecode(path)!r}: {error}") from error.__cause__
 
 
 def describe(model: FwFM, optimizer_state: bool = True) -> tuple[Arrays, Document]:
@@ -83,6 +111,8 @@ def describe(model: FwFM, optimizer_state: bool = True) -> tuple[Arrays, Documen
 def restore(arrays: Arrays, document: Document) -> FwFM:
     """The model of a file whose layout and checksum are in order."""
     try:
+        check_kinds(document, KINDS)
+        np.random.default_rng().bit_generator.state = document["generator_state"]
         options = restored_options(document["options"])
         loss = document["loss"]
         parameters = Parameters(arrays["w0"], arrays["w"], arrays["V"], arrays["R"])
@@ -94,19 +124,29 @@ def restore(arrays: Arrays, document: Document) -> FwFM:
             optimizer_state=get_state(arrays, options) if document["optimizer_state"] else None,
             generator_state=document["generator_state"],
             history=tuple(restored_record(record) for record in document["history"]),
-            position=Position(**document["position"]),
+            position=restored_position(document["position"]),
             seconds=document["seconds"],
             data_fingerprint=document["data_fingerprint"],
             numpy_version=document["numpy_version"],
         )
         model = FwFM(options, loss, labels, columns, trained)
         check_shapes(model)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, FwfmError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, FwfmError) as error:
         raise ModelFileError(
             f"a model file must describe one whole model; this one does not: {type(error).__name__}: {error}. "
             "Fetch the file again, or train and save the model again."
         ) from error
     return model
+
+
+def check_kinds(document: Document, kinds: dict[str, tuple[type, ...]]) -> None:
+    """Every entry is there, of its kind, and no number that counts or measures is negative."""
+    for name, allowed in kinds.items():
+        value = document[name]
+        if type(value) not in allowed:
+            raise TypeError(f"{name} should be {' or '.join(kind.__name__ for kind in allowed)}, is {value!r}")
+        if name != "loss" and isinstance(value, int | float) and value < 0:
+            raise ValueError(f"{name} should not be negative, is {value!r}")
 
 
 def check_shapes(model: FwFM) -> None:
@@ -152,6 +192,10 @@ def restored_options(document: Document) -> Options:
     class_weight = document["class_weight"]
     if isinstance(class_weight, list):
         class_weight = dict(class_weight)
+        if not all(type(weight) in NUMBER for weight in class_weight.values()):
+            raise TypeError(f"class weights should be numbers, are {class_weight!r}")
+    elif class_weight not in (None, "balanced"):
+        raise TypeError(f"class_weight should be pairs of label and weight, is {class_weight!r}")
     return Options(**{**document, "class_weight": class_weight})
 
 
@@ -166,8 +210,17 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def restored_position(document: Document) -> Position:
+    """Where training stood."""
+    check_kinds(document, POSITION_KINDS)
+    return Position(**document)
+
+
 def restored_record(document: Document) -> EpochRecord:
     """A record; what was not finite is NaN."""
+    check_kinds(document, RECORD_KINDS)
+    if not all(type(value) in NUMBER for value in document["metrics"].values()):
+        raise TypeError(f"metrics should be numbers, are {document['metrics']!r}")
     record = EpochRecord(**document)
     return record if record.loss is not None else EpochRecord(**{**document, "loss": math.nan})
 
@@ -195,12 +248,16 @@ def put_labels(arrays: Arrays, classes: Array) -> None:
 
 
 def get_labels(arrays: Arrays, dtype: str) -> Array:
-    """Labels in the dtype that they came in."""
+    """Labels in the dtype that they came in: ascending, each exactly what was stored."""
     strings = get_strings(arrays, "labels")
-    if strings is not None:
-        return np.array(strings, dtype)
-    stored = arrays["labels"]
-    return (stored.view(np.uint64) if np.dtype(dtype).kind == "u" else stored).astype(dtype)
+    stored = arrays["labels"] if strings is None else np.array(strings, str)
+    if np.dtype(dtype).kind == "u":
+        stored = stored.view(np.uint64)
+    with np.errstate(all="ignore"):  # what does not fit is not equal
+        classes = stored.astype(dtype)
+    if classes.dtype.kind not in "biufU" or not np.array_equal(np.unique(classes), stored):
+        raise ValueError(f"labels should be of dtype {dtype} and ascend, are {stored.dtype} {stored[:10].tolist()}")
+    return classes
 
 
 def put_state(arrays: Arrays, state: OptimizerState) -> None:

@@ -28,9 +28,9 @@ from itertools import pairwise
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fwfm_gpu.errors import InputError, InputTypeError, ModelFileError
+from fwfm_gpu.parameters import Array
 
 __all__ = ["FORMAT_VERSION", "pack_strings", "read_file", "unpack_strings", "write_file"]
 
@@ -50,8 +50,6 @@ REMEDY = "Pass a file that save() wrote: fetch it again, or train and save the m
 
 # Compact; a float by its shortest repr, which reads back exactly.
 to_json = partial(json.dumps, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-
-Array = NDArray[Any]
 Content = mmap.mmap | bytes
 
 

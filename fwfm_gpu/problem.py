@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ from fwfm_gpu.model import Columns
 from fwfm_gpu.options import Options
 from fwfm_gpu.parameters import Array
 
-__all__ = ["EvalSet", "Evaluation", "Problem", "Settled", "fingerprint", "hold_out", "make_evaluation", "make_problem"]
+__all__ = ["EvalSet", "Evaluation", "Problem", "Settled"]
+__all__ += ["fingerprint", "hold_out", "make_evaluation", "make_problem", "training_part"]
 
 EvalSet = tuple[Any, Any] | tuple[Any, Any, Any]
 
@@ -108,6 +109,25 @@ def hold_out(options: Options, rows: int, generator: np.random.Generator) -> tup
     return drawn[held:], drawn[:held]
 
 
+def training_part(problem: Problem, visited: Array) -> Problem:
+    """The problem on the rows that are not held out, (m,) int64.
+
+    Raises
+    ------
+    InputError
+        Their weights sum to 0 or to infinity, so that no mean can be taken.
+    """
+    if problem.weight is not None:
+        with np.errstate(over="ignore"):
+            total = np.sum(problem.weight[visited])
+        if not 0 < total < np.inf:
+            raise InputError(
+                f"the weights of the {len(visited)} rows to train on must sum to a finite number above 0: got {total}. "
+                "Scale the weights, or hold out other rows."
+            )
+    return replace(problem, visited=visited)
+
+
 def make_evaluation(
     settled: Settled, eval_set: EvalSet | None, problem: Problem, held: Array, sample_weight: Any
 ) -> Evaluation | None:
@@ -130,6 +150,11 @@ def make_evaluation(
         if options.eval_metric is not None:
             resolve_metrics(options.eval_metric, settled.loss)  # a wrong name is an error all the same
         return None
+    if options.eval_metric is None:
+        raise OptionError(
+            "eval_metric was a function, which a model file cannot keep. Set it again before training on: "
+            "model.options = dataclasses.replace(model.options, eval_metric=...)."
+        )
     metrics = resolve_metrics(options.eval_metric, settled.loss)
     if eval_set is None:
         weight = row_weights(problem.y, settled.labels, sample_weight, None)

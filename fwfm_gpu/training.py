@@ -19,7 +19,16 @@ from fwfm_gpu.labels import choose_loss, encode_targets
 from fwfm_gpu.model import Columns, FwFM, Trained
 from fwfm_gpu.options import Metrics, Options, check_integer
 from fwfm_gpu.parameters import Parameters
-from fwfm_gpu.problem import EvalSet, Problem, Settled, fingerprint, hold_out, make_evaluation, make_problem
+from fwfm_gpu.problem import (
+    EvalSet,
+    Problem,
+    Settled,
+    fingerprint,
+    hold_out,
+    make_evaluation,
+    make_problem,
+    training_part,
+)
 from fwfm_gpu.progress import make_progress
 
 __all__ = ["CallbackLike", "Given", "pass_once", "resume", "train"]
@@ -167,7 +176,7 @@ def start(X: Any, y: Any, fields: Any, options: Options, given: Given) -> FwFM:
     problem = make_problem(settled, rows, targets, given.sample_weight)
     generator = np.random.default_rng(options.seed)
     trained_on, held = hold_out(options, rows.n_rows, generator)
-    session = (settled, replace(problem, visited=trained_on), held)
+    session = (settled, training_part(problem, trained_on), held)
     parameters = start_parameters(settled, generator)
     state = options.recipe(loss).start_state(parameters)
     start_point = Trained(parameters, state, dict(generator.bit_generator.state), data_fingerprint=fingerprint(problem))
@@ -198,7 +207,7 @@ def run_loop(session: tuple[Settled, Problem, Any], start_point: Trained, epochs
         backend=get_backend(options.device),
         recipe=options.recipe(settled.loss),
         evaluation=make_evaluation(settled, given.eval_set, problem, held, given.sample_weight),
-        callbacks=Callbacks([*make_progress(given.progress), *given.callbacks]),
+        callbacks=Callbacks(given.callbacks, first=make_progress(given.progress)),
         shuffle=options.shuffle,
         patience=options.patience,
         min_delta=options.min_delta,
@@ -220,16 +229,17 @@ def resume(model: FwFM, X: Any, y: Any, epochs: int, given: Given) -> FwFM:
             stacklevel=3,
         )
         trained = replace(trained, position=Position(trained.position.epochs))
-    if trained.numpy_version != np.__version__ and settled.options.shuffle:
+    options = settled.options
+    holds_out = options.validation_fraction is not None and options.validation == "random"
+    if trained.numpy_version != np.__version__ and (options.shuffle or holds_out):
         warnings.warn(
             f"the model was trained with NumPy {trained.numpy_version}, and this is {np.__version__}: NumPy does not "
             "promise the same row orders across versions (numerics 8).",
             StreamWarning,
             stacklevel=3,
         )
-    drawn = np.random.default_rng(settled.options.seed)
-    trained_on, held = hold_out(settled.options, problem.rows.n_rows, drawn)
-    session = (settled, replace(problem, visited=trained_on), held)
+    trained_on, held = hold_out(options, problem.rows.n_rows, np.random.default_rng(options.seed))
+    session = (settled, training_part(problem, trained_on), held)
     start_point = replace(trained, data_fingerprint=print_of_data)
     model.trained = run_loop(session, start_point, epochs, given).trained
     return model

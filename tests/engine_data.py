@@ -117,7 +117,7 @@ def make_problem(spec: Spec) -> dict:
 
 def config_of(spec: Spec) -> dict:
     """The hyper-parameters of a problem, under the names of conformance vectors."""
-    rate = {"sgd": 0.1, "adagrad": 0.1, "adam": 0.05, "ftrl": 0.2}[spec.rule]
+    rate = {"sgd": 0.03, "adagrad": 0.1, "adam": 0.05, "ftrl": 0.2}[spec.rule]
     if spec.values == "huge":
         rate *= 1e-8 if spec.rule == "sgd" else 1e-3
     l1 = 0.01 if spec.rule == "ftrl" else 0.0
@@ -143,6 +143,30 @@ def config_of(spec: Spec) -> dict:
         "l1_factors": l1,
         "l2_factors": 0.002,
     }
+
+
+SPOILS = ("infinite", "NaN", "parameter")
+
+
+def spoil_row(problem: dict, row: int, kind: str) -> None:
+    """Make a row of three or more values, of a float32 problem with squared loss, one that cannot be trained on.
+
+    Its score becomes infinite or NaN, or the gradient of a parameter infinite while all scores stay finite.
+    """
+    items = slice(problem["indptr"][row], problem["indptr"][row + 1])
+    x = problem["data"][items]
+    problem["start_V"][:, problem["indices"][items]], problem["start_R"][:] = (
+        0.5,
+        1,
+    )  # its pairs have the sign of x_a x_b
+    if kind == "infinite":
+        x[:2] = 1e30
+    elif kind == "NaN":
+        x[:3] = 1e30, -1e30, 1e30
+    else:
+        x[0], problem["y"][row] = 10, 3e38
+    if "sample_weight" in problem:
+        problem["sample_weight"][row] = 1
 
 
 @cache

@@ -1,0 +1,573 @@
+"""Model files: everything comes back, and what does not fit together is refused."""
+
+from __future__ import annotations
+
+import ast
+import math
+import mmap
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fwfm_gpu
+from fwfm_gpu import FieldMatrix, epochs
+from fwfm_gpu.errors import MissingStateError, ModelFileError, OptionError
+from fwfm_gpu.model_document import describe
+from fwfm_gpu.model_file import read_file, write_file
+from fwfm_gpu.version import __version__
+
+RULES = ("sgd", "adagrad", "adam", "ftrl")
+X = np.random.default_rng(0).integers(-2, 3, (30, 5)) * 0.5
+FIELDS = [0, 0, 1, 2, 2]
+Y = {
+    "logistic": np.where(X.sum(axis=1) > 0, "up", "down"),
+    "softmax": np.digitize(X.sum(axis=1), [-1, 1]),
+    "squared": X.sum(axis=1) + 0.125,
+}
+
+
+def train(loss="logistic", y=None, **options):
+    """Small and quiet."""
+    settings = {"fields": FIELDS, "loss": loss, "n_factors": 3, "epochs": 2, "batch_size": 8, "progress": False}
+    return fwfm_gpu.train(X, Y[loss] if y is None else y, **{**settings, **options})
+
+
+def arrays_of(model):
+    """Parameters, then state where there is one."""
+    state = [] if model.optimizer_state is None else model.optimizer_state.as_list()
+    return [*model.parameters.arrays().values(), *state]
+
+
+def assert_same_model(got, want):
+    """All that a file holds, to the bit."""
+    for name in ("options", "loss", "history"):
+        assert getattr(got, name) == getattr(want, name), name
+    for name in ("generator_state", "position", "seconds", "data_fingerprint", "numpy_version"):
+        assert getattr(got.trained, name) == getattr(want.trained, name), name
+    for name in ("n_fields", "field_names", "feature_names"):
+        assert getattr(got.columns, name) == getattr(want.columns, name), name
+    np.testing.assert_array_equal(got.columns.fields, want.columns.fields, strict=True)
+    assert (got.classes is None) == (want.classes is None)
+    if want.classes is not None:
+        np.testing.assert_array_equal(got.classes, want.classes, strict=True)
+    for got_array, want_array in zip(arrays_of(got), arrays_of(want), strict=True):
+        np.testing.assert_array_equal(got_array, want_array, strict=True)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.fwfm"
+
+
+@pytest.fixture
+def there_and_back(path):
+    """Save and load."""
+
+    def travel(model, **how):
+        model.save(path, **how)
+        return fwfm_gpu.load(path)
+
+    return travel
+
+
+# there and back
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("loss", Y)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_everything_comes_back(rule, loss, dtype, there_and_back):
+    l1 = {"l1_linear": 0.001} if rule == "ftrl" else {}
+    model = train(loss, optimizer=rule, dtype=dtype, validation_fraction=0.2, patience=9, seed=2**70, **l1)
+    loaded = there_and_back(model)
+    assert_same_model(loaded, model)
+    assert loaded.optimizer_state.rule == rule
+    np.testing.assert_array_equal(loaded.predict(X), model.predict(X), strict=True)
+    assert repr(loaded) == repr(model)
+
+
+def test_the_linear_model_comes_back(there_and_back):
+    model = train(n_factors=0)
+    assert_same_model(there_and_back(model), model)
+
+
+def test_names_come_back(there_and_back):
+    names = {"field_names": ["x", "", "時", "no column"], "feature_names": ["a", "é", "\0", "🂡\n", ""]}
+    model = fwfm_gpu.train(FieldMatrix.from_matrix(X, FIELDS, **names), Y["logistic"], epochs=1, progress=False)
+    loaded = there_and_back(model)
+    assert_same_model(loaded, model)
+    assert loaded.columns.feature_names == ("a", "é", "\0", "🂡\n", "")
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.array(["down", "up"]),
+        np.array(["down", "up"], "<U9"),
+        np.array(["вниз", "上 🂡"]),
+        np.array(["", "b"]),
+        np.array([False, True]),
+        np.array([-7, 12]),
+        np.array([-(2**63), 2**63 - 1]),
+        np.array([3, 5], np.int8),
+        np.array([0, 2**64 - 1], np.uint64),
+        np.array([2**63, 2**63 + 1], np.uint64),
+        np.array([1, 2], np.uint8),
+        np.array([0.1, 1 / 3]),
+        np.array([0.0, 0.1], np.float32),
+        np.array([0.5, 1.0], np.float16),
+    ],
+    ids=lambda labels: f"{labels.dtype}-{labels[1]}",
+)
+def test_labels_of_each_kind_come_back(labels, there_and_back):
+    model = train(y=labels[(X.sum(axis=1) > 0).astype(int)], epochs=1)
+    loaded = there_and_back(model)
+    assert_same_model(loaded, model)
+    np.testing.assert_array_equal(loaded.predict(X), model.predict(X), strict=True)
+
+
+@pytest.mark.parametrize(
+    "labels, class_weight",
+    [
+        (["down", "up"], {"up": 2.0}),
+        (["вниз", "вверх"], {"вниз": 2, "вверх": 0.5}),
+        ([0, 1], {1: 2.0, 0: 1}),
+        ([0, 1], {True: 2.0}),
+        ([0, 1], {np.int8(1): np.float32(0.1)}),
+        ([0.5, 1.5], {0.5: 3}),
+        ([False, True], {False: 3.0}),
+        (np.array([1, 2**64 - 1], np.uint64), {2**64 - 1: 3.0}),
+        ([0, 1], "balanced"),
+        ([0, 1], {}),
+    ],
+    ids=str,
+)
+def test_class_weights_come_back_and_count_again(labels, class_weight, there_and_back):
+    y = np.array(labels)[(X.sum(axis=1) > 0).astype(int)]
+    model = train(y=y, class_weight=class_weight, epochs=1)
+    loaded = there_and_back(model)
+    assert_same_model(loaded, model)
+    loaded.continue_training(X, y, epochs=1, progress=False)
+    assert_same_model(plain_times(loaded), plain_times(train(y=y, class_weight=class_weight, epochs=2)))
+
+
+def plain_times(model):
+    """The model as if no time had passed, and trained in one go."""
+    history = tuple(replace(record, seconds=0.0, rows_per_second=0.0) for record in model.history)
+    model.trained = replace(model.trained, history=history, seconds=0.0)
+    model.options = replace(model.options, epochs=0)
+    return model
+
+
+def test_an_interrupted_epoch_comes_back(there_and_back, monkeypatch):
+    monkeypatch.setattr(epochs, "PROMPT", 0.0)
+
+    class Stop(fwfm_gpu.Callback):
+        def on_batches(self, status):
+            return (status.epoch, status.batch) == (2, 2)
+
+    model = train(callbacks=[Stop()])
+    assert model.trained.position.batches == 2
+    assert model.trained.position.loss > 0
+    assert_same_model(there_and_back(model), model)
+
+
+@pytest.mark.parametrize("metrics", ["logloss", ["auc", "logloss"], ("ece",)])
+def test_metrics_come_back(metrics, there_and_back):
+    model = train(eval_set=(X, Y["logistic"]), eval_metric=metrics)
+    assert_same_model(there_and_back(model), model)
+
+
+def mine(y_true, prediction):
+    return "mine", 0.25, True
+
+
+@pytest.mark.parametrize("metrics", [mine, ["logloss", mine]])
+def test_a_metric_that_is_a_function_is_not_kept(metrics, there_and_back):
+    evaluation = {"eval_set": (X, Y["logistic"])}
+    model = train(eval_metric=metrics, **evaluation)
+    loaded = there_and_back(model)
+    assert loaded.options == replace(model.options, eval_metric=None)
+    assert loaded.history == model.history
+    loaded.continue_training(X, Y["logistic"], epochs=1, progress=False)  # nothing to evaluate
+    with pytest.raises(OptionError, match=r"eval_metric was a function.*Set it again"):
+        loaded.continue_training(X, Y["logistic"], epochs=1, **evaluation, progress=False)
+    loaded.options = replace(loaded.options, eval_metric=mine)
+    loaded.continue_training(X, Y["logistic"], epochs=1, **evaluation, progress=False)
+    assert loaded.history[-1].metrics == {"mine": 0.25}
+
+
+def test_a_loss_that_was_not_finite_becomes_nan(there_and_back):
+    y = np.array([1e200, -1e200] * 15)
+    model = train("squared", y, dtype="float64", optimizer="sgd", n_factors=0, epochs=1, learning_rate=1e-3)
+    assert model.history[0].loss == math.inf
+    assert math.isnan(there_and_back(model).history[0].loss)
+
+
+def test_what_the_document_says(path):
+    model = train("softmax", validation_fraction=0.2)
+    model.save(path)
+    _, document = read_file(path)
+    assert document["format_version"] == 1
+    assert document["package_version"] == __version__
+    assert document["numpy_version"] == np.__version__
+    assert document["loss"] == "softmax"
+    assert document["options"]["optimizer"] == "adagrad"
+    assert document["seconds"] == model.trained.seconds > 0
+    assert document["data_fingerprint"] == model.trained.data_fingerprint
+    assert document["history"] == [asdict(record) for record in model.history]
+    assert document["generator_state"] == model.trained.generator_state
+
+
+def test_the_same_model_gives_the_same_bytes(tmp_path):
+    model = train()
+    for name in ("a", "b"):
+        model.save(tmp_path / name)
+    fwfm_gpu.load(tmp_path / "a").save(str(tmp_path / "c"))
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() == (tmp_path / "c").read_bytes()
+
+
+# without state
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_without_state_it_predicts_the_same_and_trains_no_more(rule, there_and_back, path):
+    model = train(optimizer=rule)
+    model.save(path)
+    size = path.stat().st_size
+    loaded = there_and_back(model, optimizer_state=False)
+    assert rule == "sgd" or path.stat().st_size < size
+    assert loaded.optimizer_state is None
+    np.testing.assert_array_equal(loaded.decision_function(X), model.decision_function(X), strict=True)
+    with pytest.raises(MissingStateError, match="optimizer_state=False"):
+        loaded.continue_training(X, Y["logistic"], epochs=1)
+    with pytest.raises(MissingStateError, match="optimizer_state=False"):
+        loaded.partial_fit(X, Y["logistic"])
+    assert model.optimizer_state is not None
+    assert there_and_back(loaded).optimizer_state is None
+
+
+# mapped
+
+
+def test_loaded_arrays_are_read_only_views_of_the_file(there_and_back):
+    loaded = there_and_back(train(optimizer="adam"))
+    state = loaded.optimizer_state
+    sets = [loaded.parameters, *state.moments.values()]
+    arrays = [array for one in sets for array in one.arrays().values()]
+    for array in [*arrays, state.counts.feature, state.counts.slot]:
+        assert isinstance(array.base, mmap.mmap)
+        assert not array.flags.writeable
+
+
+def test_training_on_leaves_the_file(path):
+    train().save(path)
+    content = path.read_bytes()
+    loaded = fwfm_gpu.load(path)
+    loaded.continue_training(X, Y["logistic"], epochs=1, progress=False)
+    loaded.partial_fit(X, Y["logistic"])
+    assert path.read_bytes() == content
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not replace a file that is mapped")
+def test_a_file_may_be_replaced_while_a_model_is_mapped_from_it(path):
+    model = train()
+    model.save(path)
+    loaded = fwfm_gpu.load(path)
+    train(seed=9, epochs=5).save(path)
+    np.testing.assert_array_equal(loaded.decision_function(X), model.decision_function(X))
+    loaded.save(path)  # over the file that replaced its own
+    assert_same_model(fwfm_gpu.load(path), model)
+    again = fwfm_gpu.load(path)
+    again.save(path)  # over its own
+    assert_same_model(again, model)
+    assert_same_model(fwfm_gpu.load(path), model)
+
+
+# refused
+
+
+def test_a_missing_file_is_a_missing_file(path):
+    with pytest.raises(FileNotFoundError):
+        fwfm_gpu.load(path)
+
+
+def test_another_file_is_named(path):
+    path.write_text("not a model")
+    with pytest.raises(ModelFileError, match=r"model\.fwfm.*too short for a model file"):
+        fwfm_gpu.load(path)
+
+
+@pytest.fixture(scope="module")
+def described():
+    """What a file of an Adam model with names holds."""
+    rows = FieldMatrix.from_matrix(X, FIELDS, field_names=["x", "y", "z"], feature_names=list("abcde"))
+    options = {"n_factors": 3, "epochs": 2, "batch_size": 8, "optimizer": "adam", "validation_fraction": 0.2}
+    return describe(fwfm_gpu.train(rows, Y["logistic"], **options, progress=False))
+
+
+def load_changed(described, path, change):
+    """Load a file whose arrays and document a function has changed."""
+    arrays, document = dict(described[0]), {**described[1]}
+    change(arrays, document)
+    write_file(path, arrays, document)
+    return fwfm_gpu.load(path)
+
+
+def refused(described, path, change):
+    with pytest.raises(ModelFileError, match=r"model\.fwfm.*must describe one whole model") as caught:
+        load_changed(described, path, change)
+    assert "Fetch the file again" in str(caught.value)
+    return str(caught.value)
+
+
+DOCUMENT = [
+    *("package_version", "numpy_version", "loss", "options", "n_fields", "labels", "optimizer_state"),
+    *("generator_state", "position", "history", "seconds", "data_fingerprint"),
+]
+ARRAYS = [
+    *("w0", "w", "V", "R", "fields", "labels.utf8", "labels.offsets", "field_names.offsets", "feature_names.offsets"),
+    *(f"state.{moment}.{group}" for moment in "mv" for group in ("w0", "w", "V", "R")),
+    *("count.bias", "count.feature", "count.slot"),
+]
+
+
+def test_the_unchanged_file_is_read(described, path):
+    model = load_changed(described, path, lambda arrays, document: None)
+    assert model.columns.feature_names == tuple("abcde")
+    assert set(described[1]) == set(DOCUMENT)
+    assert set(described[0]) == {*ARRAYS, "field_names.utf8", "feature_names.utf8"}
+
+
+@pytest.mark.parametrize("name", DOCUMENT)
+def test_a_missing_entry(name, described, path):
+    assert name in refused(described, path, lambda arrays, document: document.pop(name))
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_a_missing_array(name, described, path):
+    refused(described, path, lambda arrays, document: arrays.pop(name))
+
+
+WRONG_KINDS = {
+    "package_version": [None, 1, [], {}],
+    "numpy_version": [None, 2, []],
+    "loss": [None, 1, [], ["logistic"], "hinge", "", "squared", "softmax", "Logistic"],
+    "options": [None, [], "adam", {}],
+    "n_fields": [None, 0, 2, 4, -3, 3.0, "3", True],
+    "labels": [None, 1, "", "<U1", "<U3", "<i8", "|b1", "|O", "<M8[s]", "|S4", "nonsense"],
+    "optimizer_state": [None, 1, 0, "yes"],
+    "generator_state": [None, {}, [], "PCG64", 1],
+    "position": [None, {}, [], 2],
+    "history": [None, {}, 1, "none", [1], [[]], [{}]],
+    "seconds": [None, "1", [], True, -1.0],
+    "data_fingerprint": [1, [], {}],
+}
+
+
+@pytest.mark.parametrize("name, value", [(name, value) for name, values in WRONG_KINDS.items() for value in values])
+def test_a_wrong_entry(name, value, described, path):
+    refused(described, path, lambda arrays, document: document.update({name: value}))
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("optimizer", "lion"),
+        ("optimizer", "ftrl"),  # has another state
+        ("optimizer", None),
+        ("dtype", "float16"),
+        ("dtype", "float64"),  # the arrays are not
+        ("n_factors", 2),
+        ("n_factors", -1),
+        ("epochs", 1.5),
+        ("batch_size", 0),
+        ("learning_rate", "fast"),
+        ("learning_rate", -1),
+        ("l1_linear", 0.5),
+        ("shuffle", 1),
+        ("seed", None),
+        ("class_weight", 1),
+        ("class_weight", [1]),
+        ("class_weight", "even"),
+        ("class_weight", [["up"]]),
+        ("class_weight", [["up", "2"]]),
+        ("from_the_future", 1),
+    ],
+)
+def test_a_wrong_option(name, value, described, path):
+    def change(arrays, document):
+        document["options"] = {**document["options"], name: value}
+
+    refused(described, path, change)
+
+
+@pytest.mark.parametrize("name", ["epochs", "batches", "loss"])
+@pytest.mark.parametrize("value", [None, "1", [], True, "missing"])
+def test_a_wrong_position(name, value, described, path):
+    def change(arrays, document):
+        document["position"] = {**document["position"], name: value}
+        if value == "missing":
+            del document["position"][name]
+
+    assert name in refused(described, path, change)
+
+
+@pytest.mark.parametrize(
+    "name, value", [("epochs", -1), ("epochs", 1.0), ("batches", -1), ("batches", 0.0), ("more", 1)]
+)
+def test_a_position_that_cannot_be(name, value, described, path):
+    def change(arrays, document):
+        document["position"] = {**document["position"], name: value}
+
+    assert name in refused(described, path, change)
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        *(("epoch", value) for value in (None, "1", 1.0, True, -1)),
+        *(("loss", value) for value in ("1", [], True)),
+        *(("metrics", value) for value in (None, [], 1, {"auc": None}, {"auc": "1"}, {"auc": True})),
+        *(("seconds", value) for value in (None, "1", -1.0)),
+        *(("rows_per_second", value) for value in (None, "1", -1.0)),
+        ("more", 1),
+    ],
+)
+def test_a_wrong_record(name, value, described, path):
+    def change(arrays, document):
+        first, *others = document["history"]
+        document["history"] = [{**first, name: value}, *others]
+
+    refused(described, path, change)
+
+
+@pytest.mark.parametrize("name", ["epoch", "loss", "metrics", "seconds", "rows_per_second"])
+def test_a_record_with_less(name, described, path):
+    def change(arrays, document):
+        first, *others = document["history"]
+        document["history"] = [{key: value for key, value in first.items() if key != name}, *others]
+
+    assert name in refused(described, path, change)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"bit_generator": "MT19937"},
+        {"bit_generator": None},
+        {"state": {}},
+        {"state": {"state": "1", "inc": 1}},
+        {"state": {"state": -1, "inc": 1}},
+        {"state": {"state": 2**200, "inc": 1}},
+        {"uinteger": "x"},
+        {"has_uint32": None},
+    ],
+    ids=str,
+)
+def test_a_wrong_generator_state(change, described, path):
+    def change_state(arrays, document):
+        document["generator_state"] = {**document["generator_state"], **change}
+
+    refused(described, path, change_state)
+
+
+FLOATS = [name for name in ARRAYS if name in ("w0", "w", "V", "R") or name.startswith("state.")]
+CHANGES = {
+    "one more": lambda array: np.concatenate((array, array[..., -1:]), axis=-1),
+    "one less": lambda array: array[..., :-1],
+    "an axis more": lambda array: array[None],
+    "an axis less": lambda array: np.asarray(array[0]),
+    "no entry": lambda array: array[:0],
+    "float64": lambda array: array.astype(np.float64),
+    "integers": lambda array: array.astype(np.int32),
+}
+
+
+@pytest.mark.parametrize(
+    "name, kind",
+    [
+        *((name, kind) for name in [*FLOATS, "count.feature", "count.slot"] for kind in CHANGES),
+        *(("fields", kind) for kind in CHANGES if kind != "integers"),
+    ],
+)
+def test_a_wrong_array(name, kind, described, path):
+    refused(described, path, lambda arrays, document: arrays.update({name: CHANGES[kind](arrays[name])}))
+
+
+@pytest.mark.parametrize(
+    "name, array",
+    [
+        ("count.bias", np.array(-1)),
+        ("count.bias", np.array([1])),
+        ("count.bias", np.array(1, np.int32)),
+        ("count.bias", np.array(1.0)),
+        ("count.feature", np.array([1, 1, -1, 1, 1])),
+        ("count.slot", np.full((3, 3), -1)),
+        ("fields", np.array([0, 0, 1, 2, 3], np.int32)),
+        ("fields", np.array([0, 0, 1, 2, -1], np.int32)),
+        ("fields", np.array([0, 0, 1, 2, 2])),
+        ("fields", np.array(0, np.int32)),
+        ("labels.offsets", np.array([0, 4])),
+        ("labels.offsets", np.array([0, 2, 4, 6])),
+        ("labels.offsets", np.array([0, 4, 7])),
+        ("labels.utf8", np.frombuffer(b"dow\xffup", np.uint8)),
+        ("field_names.offsets", np.array([0, 1, 3])),
+        ("feature_names.offsets", np.array([0, 1, 2, 3, 5])),
+    ],
+    ids=lambda value: value if isinstance(value, str) else str(value.tolist()),
+)
+def test_an_array_that_does_not_fit(name, array, described, path):
+    refused(described, path, lambda arrays, document: arrays.update({name: array}))
+
+
+@pytest.mark.parametrize(
+    "labels, dtype",
+    [
+        (np.array([1, 0]), "<i8"),
+        (np.array([1, 1]), "<i8"),
+        (np.array([0, 1, 2]), "<i8"),
+        (np.array([1]), "<i8"),
+        (np.array([0, 300]), "|i1"),
+        (np.array([-1, 1]), "|u1"),
+        (np.array([0.5, 1.5]), "<i8"),
+        (np.array([0.5, np.nan]), "<f8"),
+        (np.array([0.0, 1e300]), "<f4"),
+        (np.array([[0, 1]]), "<i8"),
+        (np.array([0, 1]), "|O"),
+    ],
+    ids=str,
+)
+def test_wrong_labels(labels, dtype, described, path):
+    def change(arrays, document):
+        del arrays["labels.utf8"], arrays["labels.offsets"]
+        arrays["labels"], document["labels"] = labels, dtype
+
+    refused(described, path, change)
+
+
+def test_state_that_is_announced_and_missing(path):
+    arrays, document = describe(train(), optimizer_state=False)
+    write_file(path, arrays, {**document, "optimizer_state": True})
+    with pytest.raises(ModelFileError, match=r"state\.acc\.w0"):
+        fwfm_gpu.load(path)
+
+
+# no pickle
+
+PICKLES = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "copyreg"}
+
+
+@pytest.mark.parametrize("module", sorted(Path(fwfm_gpu.__file__).parent.rglob("*.py")), ids=lambda path: path.stem)
+def test_no_module_pickles(module):
+    tree = ast.parse(module.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            assert not PICKLES & {alias.name.split(".")[0] for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            assert not PICKLES & {(node.module or "").split(".")[0], *(alias.name for alias in node.names)}
+        if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+            assert ast.unparse(node.value) == "False"
