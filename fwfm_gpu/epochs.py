@@ -18,7 +18,7 @@ from fwfm_gpu.errors import DivergenceError, InterruptedTrainingWarning
 from fwfm_gpu.history import EpochRecord, Position
 from fwfm_gpu.interruption import Interruption
 from fwfm_gpu.metrics import Score, evaluate
-from fwfm_gpu.model import FwFM, Trained
+from fwfm_gpu.model import BestEpoch, FwFM, Trained
 from fwfm_gpu.parameters import Array
 from fwfm_gpu.problem import Evaluation, Problem
 from fwfm_gpu.recipe import Recipe
@@ -105,7 +105,7 @@ class Loop:
                     self.run_epoch()
             finally:
                 self.tell("end")
-        if self.interruption.requested:
+        if self.interruption.requested and self.position.epochs < self.last:
             warnings.warn(
                 f"Ctrl-C: training stopped in epoch {self.position.epochs + 1} after {self.position.batches} of "
                 f"{self.batches} batches. The model is as of the last finished batch; continue_training goes on there.",
@@ -174,11 +174,16 @@ class Loop:
         return diverged(before, self.setting.make_model(self.snapshot()))
 
     def first_best(self) -> Best | None:
-        """Training that goes on has its last evaluated epoch to beat."""
-        if self.setting.patience is None or self.position.batches or not self.history:
+        """Training that goes on has the best epoch so far to beat: one that was kept, else the last."""
+        kept, backend = self.start.best, self.setting.backend
+        if self.setting.patience is None or not self.history or (kept is None and self.position.batches):
             return None
-        value = next(iter(self.history[-1].metrics.values()), None)
-        return None if value is None else Best(value, self.here())
+        record = self.history[-1 if kept is None else kept.epoch - 1]
+        value = next(iter(record.metrics.values()), None)
+        if value is None or kept is None:
+            return None if value is None else Best(value, self.here())
+        model = backend.load_model(kept.parameters, kept.optimizer_state, self.setting.recipe)
+        return Best(value, Point(Position(kept.epoch), model, kept.generator_state))
 
     def here(self) -> Point:
         """Where training stands."""
@@ -211,9 +216,17 @@ class Loop:
             generator_state=dict(self.generator.bit_generator.state),
             history=tuple(self.history),
             position=self.position,
+            best=self.kept_best(),
             seconds=self.start.seconds + self.seconds,
             numpy_version=np.__version__,
         )
+
+    def kept_best(self) -> BestEpoch | None:
+        """The best epoch, when training pauses elsewhere."""
+        if self.best is None or self.best.point.position == self.position:
+            return None
+        parameters, state = self.setting.backend.fetch_model(self.best.point.model)
+        return BestEpoch(self.best.point.position.epochs, parameters, state, self.best.point.generator_state)
 
     def tell(self, event: str) -> bool:
         """Let the callbacks know; True when one wants to stop."""

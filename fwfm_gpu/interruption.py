@@ -22,7 +22,8 @@ class Interruption:
         self.installed = False
 
     def __enter__(self) -> Interruption:
-        if threading.current_thread() is threading.main_thread():
+        ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN  # as under nohup: it stays so
+        if threading.current_thread() is threading.main_thread() and not ignored:
             self.former = signal.signal(signal.SIGINT, self.remember)
             self.installed = True
         return self

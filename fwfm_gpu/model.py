@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -16,14 +16,14 @@ from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.history import EpochRecord, Position
 from fwfm_gpu.labels import Labels, decode
 from fwfm_gpu.numerics import sigmoid64, softmax64
-from fwfm_gpu.options import Options
+from fwfm_gpu.options import Metrics, Options
 from fwfm_gpu.parameters import Array, OptimizerState, Parameters
 
 if TYPE_CHECKING:
     from fwfm_gpu.problem import EvalSet
     from fwfm_gpu.training import CallbackLike
 
-__all__ = ["Columns", "FwFM", "Trained"]
+__all__ = ["BestEpoch", "Columns", "FwFM", "Trained"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +74,16 @@ class Columns:
 
 
 @dataclass(frozen=True)
+class BestEpoch:
+    """An earlier epoch that patience would come back to, kept while training pauses elsewhere."""
+
+    epoch: int
+    parameters: Parameters
+    optimizer_state: OptimizerState | None
+    generator_state: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Trained:
     """Everything that training changes, replaced as one, so that a reader never sees half of a change."""
 
@@ -85,6 +95,7 @@ class Trained:
     seconds: float = 0.0
     data_fingerprint: str | None = None
     numpy_version: str = np.__version__
+    best: BestEpoch | None = None
 
     def __post_init__(self) -> None:
         for array in self.parameters.arrays().values():
@@ -217,6 +228,7 @@ class FwFM:
         epochs: int,
         sample_weight: Any = None,
         eval_set: EvalSet | None = None,
+        eval_metric: Metrics | None = None,
         callbacks: Iterable[CallbackLike] = (),
         progress: bool | str = "auto",
     ) -> FwFM:
@@ -231,6 +243,8 @@ class FwFM:
             As in ``fwfm_gpu.train``.
         epochs : int
             How many more.
+        eval_metric : optional
+            Replaces that of ``train``: a file cannot hold one that is a function.
 
         Returns
         -------
@@ -244,6 +258,8 @@ class FwFM:
         """
         from fwfm_gpu.training import Given, resume
 
+        if eval_metric is not None:
+            self.options = replace(self.options, eval_metric=eval_metric)
         return resume(self, X, y, epochs, Given(sample_weight, eval_set, callbacks, progress))
 
     def partial_fit(self, X: Any, y: Any, *, sample_weight: Any = None) -> FwFM:

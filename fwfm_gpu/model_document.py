@@ -15,7 +15,7 @@ from fwfm_gpu.errors import FwfmError, ModelFileError
 from fwfm_gpu.history import EpochRecord, Position
 from fwfm_gpu.labels import Labels
 from fwfm_gpu.losses import LOSSES
-from fwfm_gpu.model import Columns, FwFM, Trained
+from fwfm_gpu.model import BestEpoch, Columns, FwFM, Trained
 from fwfm_gpu.model_file import pack_strings, read_file, unpack_strings
 from fwfm_gpu.optimizers import RULES
 from fwfm_gpu.options import Options
@@ -105,6 +105,8 @@ def describe(model: FwFM, optimizer_state: bool = True) -> tuple[Arrays, Documen
         "seconds": trained.seconds,
         "data_fingerprint": trained.data_fingerprint,
     }
+    if optimizer_state and trained.best is not None:
+        put_best(arrays, document, trained.best)
     return arrays, document
 
 
@@ -128,6 +130,7 @@ def restore(arrays: Arrays, document: Document) -> FwFM:
             seconds=document["seconds"],
             data_fingerprint=document["data_fingerprint"],
             numpy_version=document["numpy_version"],
+            best=get_best(arrays, document, options),
         )
         model = FwFM(options, loss, labels, columns, trained)
         check_shapes(model)
@@ -157,6 +160,8 @@ def check_shapes(model: FwFM) -> None:
     n, k, F = len(model.columns.fields), model.options.n_factors, model.columns.n_fields
     wanted = {"w0": (C,), "w": (C, n), "V": (C, n, k), "R": (C, F, F)}
     sets = [p, *(model.optimizer_state.moments.values() if model.optimizer_state else ())]
+    if (best := model.trained.best) is not None and best.optimizer_state is not None:
+        sets += [best.parameters, *best.optimizer_state.moments.values()]
     for arrays in sets:
         for name, array in arrays.arrays().items():
             if array.shape != wanted[name] or array.dtype != T:
@@ -223,6 +228,27 @@ def restored_record(document: Document) -> EpochRecord:
         raise TypeError(f"metrics should be numbers, are {document['metrics']!r}")
     record = EpochRecord(**document)
     return record if record.loss is not None else EpochRecord(**{**document, "loss": math.nan})
+
+
+def put_best(arrays: Arrays, document: Document, best: BestEpoch) -> None:
+    """The epoch that patience would come back to, its arrays under ``best.``."""
+    kept = dict(best.parameters.arrays())
+    if best.optimizer_state is not None:
+        put_state(kept, best.optimizer_state)
+    arrays |= {f"best.{name}": array for name, array in kept.items()}
+    document["best"] = {"epoch": best.epoch, "generator_state": plain(best.generator_state)}
+
+
+def get_best(arrays: Arrays, document: Document, options: Options) -> BestEpoch | None:
+    """The epoch that patience would come back to; most files have none."""
+    if "best" not in document:
+        return None
+    check_kinds(document["best"], {"epoch": (int,), "generator_state": (dict,)})
+    if not 0 < document["best"]["epoch"] <= len(document["history"]):
+        raise ValueError(f"best epoch should be one of {len(document['history'])}, is {document['best']['epoch']}")
+    kept = {name.removeprefix("best."): array for name, array in arrays.items() if name.startswith("best.")}
+    parameters = Parameters(kept["w0"], kept["w"], kept["V"], kept["R"])
+    return BestEpoch(parameters=parameters, optimizer_state=get_state(kept, options), **document["best"])
 
 
 def put_strings(arrays: Arrays, name: str, strings: tuple[str, ...]) -> None:

@@ -31,6 +31,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "shuffle": (True, False),
 }
 LEAST = {"n_factors": 0, "epochs": 0, "batch_size": 1, "seed": 0}
+MOST_FACTORS = 1 << 16
 POSITIVE = ("learning_rate", "epsilon")
 NOT_NEGATIVE = ("ftrl_beta", "l1_linear", "l2_linear", "l1_factors", "l2_factors", "init_scale", "min_delta")
 BELOW_ONE = ("beta_1", "beta_2", "label_smoothing")
@@ -84,6 +85,8 @@ class Options:
             check_choice(name, getattr(self, name), allowed)
         for name, least in LEAST.items():
             check_integer(name, getattr(self, name), least)
+        if self.n_factors > MOST_FACTORS:
+            raise OptionError(f"n_factors must be a whole number from 0 to {MOST_FACTORS}; got {self.n_factors}.")
         for name in ("n_threads", "patience"):
             if getattr(self, name) is not None:
                 check_integer(name, getattr(self, name), 1)

@@ -18,7 +18,7 @@ from fwfm_gpu.history import Position
 from fwfm_gpu.labels import choose_loss, encode_targets
 from fwfm_gpu.model import Columns, FwFM, Trained
 from fwfm_gpu.options import Metrics, Options, check_integer
-from fwfm_gpu.parameters import Parameters
+from fwfm_gpu.parameters import OptimizerState, Parameters
 from fwfm_gpu.problem import (
     EvalSet,
     Problem,
@@ -30,6 +30,7 @@ from fwfm_gpu.problem import (
     training_part,
 )
 from fwfm_gpu.progress import make_progress
+from fwfm_gpu.recipe import Recipe
 
 __all__ = ["CallbackLike", "Given", "pass_once", "resume", "train"]
 
@@ -178,7 +179,7 @@ def start(X: Any, y: Any, fields: Any, options: Options, given: Given) -> FwFM:
     trained_on, held = hold_out(options, rows.n_rows, generator)
     session = (settled, training_part(problem, trained_on), held)
     parameters = start_parameters(settled, generator)
-    state = options.recipe(loss).start_state(parameters)
+    state = start_state(options.recipe(loss), parameters)
     start_point = Trained(parameters, state, dict(generator.bit_generator.state), data_fingerprint=fingerprint(problem))
     return run_loop(session, start_point, options.epochs, given)
 
@@ -193,6 +194,17 @@ def start_parameters(settled: Settled, generator: np.random.Generator) -> Parame
         raise OptionError(f"init_scale must keep the factors finite in {options.dtype}; got {options.init_scale}.")
     w0, w = np.zeros(n_classes, options.dtype), np.zeros((n_classes, n), options.dtype)
     return Parameters(w0, w, V, np.ones((n_classes, F, F), options.dtype))
+
+
+def start_state(recipe: Recipe, parameters: Parameters) -> OptimizerState:
+    """The state before the first batch; FTRL's warm start divides by the learning rate and may overflow."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        state = recipe.start_state(parameters)
+    if not all(np.all(np.isfinite(array)) for moment in state.moments.values() for array in moment.arrays().values()):
+        raise OptionError(
+            f"ftrl_beta / learning_rate must keep FTRL's warm start finite in {parameters.dtype}; got {recipe.rule}."
+        )
+    return state
 
 
 def run_loop(session: tuple[Settled, Problem, Any], start_point: Trained, epochs: int, given: Given) -> FwFM:
@@ -282,5 +294,5 @@ def pass_once(model: FwFM, X: Any, y: Any, sample_weight: Any) -> FwFM:
     if collected.first_bad is not None:
         raise diverged(replace(position, batches=collected.first_bad), model)
     parameters, state = backend.fetch_model(resident)
-    model.trained = replace(trained, parameters=parameters, optimizer_state=state, position=position)
+    model.trained = replace(trained, parameters=parameters, optimizer_state=state, position=position, best=None)
     return model

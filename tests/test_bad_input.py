@@ -548,3 +548,15 @@ def test_a_field_without_features_is_fine():
     model = train(GOOD, LABELS, fields=[0, 2, 2, 5])
     assert model.parameters.R.shape == (1, 6, 6)
     assert np.all(model.parameters.R[0, 1] == 1)
+
+
+@pytest.mark.parametrize("options", [{"learning_rate": 1e-40}, {"ftrl_beta": 1e38, "learning_rate": 1e-3}])
+def test_a_warm_start_that_overflows_is_refused(options):
+    with pytest.raises(OptionError, match="must keep FTRL's warm start finite in float32"):
+        fwfm_gpu.train([[0.0, 1.0], [1.0, 0.0]], [0, 1], optimizer="ftrl", progress=False, **options)
+
+
+@pytest.mark.parametrize("n_factors", [1 << 17, 10**30])
+def test_too_many_factors_are_refused(n_factors):
+    with pytest.raises(OptionError, match="n_factors must be a whole number from 0 to 65536"):
+        fwfm_gpu.train([[0.0, 1.0], [1.0, 0.0]], [0, 1], n_factors=n_factors, progress=False)

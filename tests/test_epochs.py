@@ -362,9 +362,45 @@ def test_a_stop_at_the_last_batch_finishes_the_epoch():
     assert len(model.history) == 2
 
 
+@pytest.mark.usefixtures("one_batch_at_a_time")
+def test_a_stop_in_the_middle_restores_no_best_epoch():
+    X, y = make_rows()
+    evaluation = {"eval_set": (X, y), "eval_metric": scripted([1, 2, 3]), "patience": 9}
+    model = train(X, y, epochs=5, callbacks=[StopAt(3, 2)], **evaluation)
+    assert (model.trained.position.epochs, model.trained.position.batches) == (2, 2)
+    assert bits(model) == bits(train(X, y, epochs=5, callbacks=[StopAt(3, 2)]))
+
+
 def test_how_many_batches_are_queued_changes_no_bit(monkeypatch):
     X, y = make_rows()
     want = bits(train(X, y, batch_size=1))
     for seconds in (0.0, 1e9):
         monkeypatch.setattr(epochs, "PROMPT", seconds)
         assert bits(train(X, y, batch_size=1)) == want
+
+
+@pytest.mark.usefixtures("one_batch_at_a_time")
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("stopped_in", [2, 3, 4])
+def test_patience_goes_on_through_a_stop_and_a_file(rule, stopped_in, tmp_path):
+    X, y = make_rows()
+    script = [1, 5, 6, 7, 8]  # the first epoch stays the best
+    options = {"optimizer": rule, "eval_set": (X, y), "patience": 3, "epochs": 9}
+    stopped = train(X, y, **options, eval_metric=scripted(script), callbacks=[StopAt(stopped_in, 2)])
+    assert (stopped.trained.best.epoch, stopped.best_epoch) == (1, stopped_in - 1)
+    stopped.save(tmp_path / "model.fwfm")
+    never_stopped = train(X, y, **options, eval_metric=scripted(script))
+    for model in (fwfm_gpu.load(tmp_path / "model.fwfm"), stopped):
+        rest = scripted(script[stopped_in - 1 :])
+        model.continue_training(X, y, epochs=9, eval_set=(X, y), eval_metric=rest, progress=False)
+        assert (model.best_epoch, model.trained.best) == (1, None)
+        assert bits(model) == bits(never_stopped)
+        assert values_of(model, "scripted") == values_of(never_stopped, "scripted")
+
+
+@pytest.mark.usefixtures("one_batch_at_a_time")
+def test_a_pass_forgets_the_best_epoch():
+    X, y = make_rows()
+    model = train(X, y, eval_set=(X, y), eval_metric=scripted([1, 2]), patience=3, callbacks=[StopAt(2, 2)])
+    assert model.trained.best is not None
+    assert model.partial_fit(X, y).trained.best is None

@@ -219,3 +219,27 @@ def test_a_handler_that_python_does_not_know_becomes_the_default(monkeypatch):
         with Interruption() as interruption:
             pass
     assert installed == [interruption.remember, signal.SIG_DFL]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="signals are ignored so on POSIX systems")
+def test_an_ignored_signal_stays_ignored():
+    former = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Interruption() as interruption:
+            signal.raise_signal(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, former)
+    assert not interruption.requested
+
+
+def test_ctrl_c_after_the_last_epoch_stops_nothing():
+    class CtrlCAtTheEnd(Callback):
+        def on_epoch(self, status):
+            if status.epoch == status.epochs:
+                signal.raise_signal(signal.SIGINT)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = fwfm_gpu.train(X, y, **OPTIONS, patience=5, callbacks=[CtrlCAtTheEnd()])
+    assert bits(model) == bits(fwfm_gpu.train(X, y, **OPTIONS, patience=5))
