@@ -86,7 +86,7 @@ class Counts:
 class OptimizerState:
     """What an update rule remembers: a few sets of arrays shaped like the parameters, and Adam's counts.
 
-    ``state["acc"].V`` is AdaGrad's sum of squared gradients of the factors, (C, n, k) of T.
+    ``state["acc"].V`` and ``state.V["acc"]`` are AdaGrad's sum of squared gradients of the factors, (C, n, k) of T.
     """
 
     rule: str
@@ -107,16 +107,18 @@ class OptimizerState:
         AdaGrad: [acc_w0, acc_w, acc_V, acc_R]. Adam: m, v, t of w0, then of w, V and R. FTRL: z, n of w0, then of w,
         V and R. SGD: empty. Adam's t are read-only views, one count per coordinate.
         """
-        listed = []
-        for name in ("w0", "w", "V", "R"):
-            arrays = [getattr(moment, name) for moment in self.moments.values()]
-            listed += arrays
-            if self.counts is not None:
-                listed.append(self._counts_per_coordinate(name, arrays[0].shape))
-        return listed
+        return [array for group in ("w0", "w", "V", "R") for array in self._of(group).values()]
 
-    def _counts_per_coordinate(self, name: str, shape: tuple[int, ...]) -> Array:
-        assert self.counts is not None
-        feature = self.counts.feature
-        counts = {"w0": self.counts.bias, "w": feature, "V": feature[:, None], "R": self.counts.slot}[name]
-        return np.broadcast_to(counts, shape)
+    def _of(self, group: str) -> dict[str, Array]:
+        """What is remembered of one group of parameters, each array of its shape."""
+        arrays = {name: getattr(moment, group) for name, moment in self.moments.items()}
+        if self.counts is not None:
+            feature = self.counts.feature
+            counts = {"w0": self.counts.bias, "w": feature, "V": feature[:, None], "R": self.counts.slot}[group]
+            arrays["t"] = np.broadcast_to(counts, next(iter(arrays.values())).shape)
+        return arrays
+
+    w0 = property(lambda self: self._of("w0"))
+    w = property(lambda self: self._of("w"))
+    V = property(lambda self: self._of("V"))
+    R = property(lambda self: self._of("R"))

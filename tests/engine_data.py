@@ -149,9 +149,10 @@ SPOILS = ("infinite", "NaN", "parameter")
 
 
 def spoil_row(problem: dict, row: int, kind: str) -> None:
-    """Make a row of three or more values, of a float32 problem with squared loss, one that cannot be trained on.
+    """Make a row of three or more values, of a float32 problem, one that cannot be trained on.
 
-    Its score becomes infinite or NaN, or the gradient of a parameter infinite while all scores stay finite.
+    Its score becomes infinite (with gradients of 0 if the loss is logistic) or NaN, or, if the loss is squared, the
+    gradient of a parameter infinite while all scores stay finite.
     """
     items = slice(problem["indptr"][row], problem["indptr"][row + 1])
     x = problem["data"][items]
@@ -160,7 +161,7 @@ def spoil_row(problem: dict, row: int, kind: str) -> None:
         1,
     )  # its pairs have the sign of x_a x_b
     if kind == "infinite":
-        x[:2] = 1e30
+        x[:2], problem["y"][row] = 1e30, 1
     elif kind == "NaN":
         x[:3] = 1e30, -1e30, 1e30
     else:

@@ -25,7 +25,8 @@ from fwfm_gpu.numerics import (
 
 GENERATOR = np.random.default_rng(0)
 ENDS = np.array([-700, 700, 0.0, -0.0, 5e-324, -5e-324, 1e-300, 1e-17, -1e-17, 1, -1, 0.5 * math.log(2), math.log(2)])
-SAMPLE = np.concatenate((ENDS, GENERATOR.uniform(-700, 700, 3000), GENERATOR.normal(size=3000)))
+HALVES = (np.arange(-1000, 1000) + 0.5) * math.log(2)  # n is a half here: to even
+SAMPLE = np.concatenate((ENDS, HALVES, GENERATOR.uniform(-700, 700, 3000), GENERATOR.normal(size=3000)))
 
 
 def ulps_from_exp(x: float, got: float) -> float:

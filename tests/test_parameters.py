@@ -103,3 +103,13 @@ def test_the_list_of_adam_has_a_count_for_each_coordinate():
         np.testing.assert_array_equal(t_V[c], np.repeat(np.arange(N)[:, None], K, axis=1))
         np.testing.assert_array_equal(t_R[c], np.arange(F * F).reshape(F, F))
     assert not any(array.flags.writeable for array in (t_w0, t_w, t_V, t_R))
+
+
+def test_state_reads_by_group_as_well():
+    like = Parameters(np.zeros(1), np.zeros((1, 2)), np.zeros((1, 2, 3)), np.zeros((1, 2, 2)))
+    counts = Counts(np.array(4), np.array([1, 2]), np.array([[3, 5], [0, 6]]))
+    state = OptimizerState("adam", {"m": like, "v": like.copy()}, counts)
+    assert list(state.V) == ["m", "v", "t"]
+    assert state.V["m"] is like.V
+    assert state.w0["t"].tolist() == [4]
+    assert state.R["t"].tolist() == [[[3, 5], [0, 6]]]

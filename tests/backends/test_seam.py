@@ -309,9 +309,9 @@ def test_a_grown_model_without_a_recipe_scores_old_rows_as_before(backend):
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("pattern", ["alike", "alike-repeated"])
-@pytest.mark.parametrize("kind", SPOILS)
-def test_a_batch_that_is_not_finite_leaves_everything_as_it_was(backend, kind, pattern, rule):
-    problem = make_problem(SPEC.but(rule=rule, loss="squared", pattern=pattern))
+@pytest.mark.parametrize(("kind", "loss"), [*((kind, "squared") for kind in SPOILS), ("infinite", "logistic")])
+def test_a_batch_that_is_not_finite_leaves_everything_as_it_was(backend, kind, loss, pattern, rule):
+    problem = make_problem(SPEC.but(rule=rule, loss=loss, pattern=pattern))
     spoil_row(problem, 75, kind)  # of batch 2, from 0
     data, model = load(backend, problem)
     good = backend.copy_model(model)
