@@ -16,14 +16,17 @@ from fwfm_gpu.version import __version__
 if TYPE_CHECKING:
     from fwfm_gpu import errors
     from fwfm_gpu.callbacks import Callback, Status
+    from fwfm_gpu.encoding import FieldEncoder
     from fwfm_gpu.errors import FwfmError, FwfmWarning
     from fwfm_gpu.field_matrix import FieldMatrix
     from fwfm_gpu.model import FwFM
     from fwfm_gpu.model_document import load
+    from fwfm_gpu.report import report
     from fwfm_gpu.training import train
 
 __all__ = [
     "Callback",
+    "FieldEncoder",
     "FieldMatrix",
     "FwFM",
     "FwfmError",
@@ -32,17 +35,20 @@ __all__ = [
     "__version__",
     "errors",
     "load",
+    "report",
     "train",
 ]
 
 HOMES = {
     "Callback": "callbacks",
+    "FieldEncoder": "encoding",
     "FieldMatrix": "field_matrix",
     "FwFM": "model",
     "FwfmError": "errors",
     "FwfmWarning": "errors",
     "Status": "callbacks",
     "load": "model_document",
+    "report": "report",
     "train": "training",
 }
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 from fwfm_gpu.backends import get_backend
 from fwfm_gpu.errors import FwfmError
@@ -27,6 +29,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     verify.add_argument("--vectors", metavar="DIR", help="folder of *.npz vectors (default: those in the package)")
     verify.add_argument("--device", default="auto", help="auto, cpu, numpy, cuda or cuda:N (default: auto)")
     verify.set_defaults(run=run_verify)
+    demo = commands.add_parser(
+        "demo",
+        help="train on the Adult data that comes along, and write a report",
+        description="Train a linear model, a factorization machine and an FwFM on UCI Adult, from raw columns; print a "
+        "table of test figures; write a report.",
+    )
+    demo.add_argument("--device", default="auto", help="auto, cpu, numpy, cuda or cuda:N (default: auto)")
+    demo.add_argument("--report", metavar="FILE", default="fwfm-report.html", help="default: fwfm-report.html")
+    demo.set_defaults(run=run_demo)
+    info = commands.add_parser("info", help="versions, engines, devices, and what is missing for what")
+    info.set_defaults(run=run_info)
     parsed = parser.parse_args(arguments)
     try:
         return int(parsed.run(parsed))
@@ -46,6 +59,28 @@ def run_verify(parsed: argparse.Namespace) -> int:
         print(f"{path.stem:<28} {'equal' if difference is None else f'DIFFERS  {difference}'}", flush=True)
     print(f"{len(vectors) - failed} of {len(vectors)} vectors equal, bit for bit")
     return 1 if failed else 0
+
+
+def run_demo(parsed: argparse.Namespace) -> int:
+    """Progress, a table, and where the report is."""
+    from fwfm_gpu import demo  # reads frames and draws: not for every command
+
+    logging.basicConfig(level=logging.INFO, format="  %(message)s", stream=sys.stdout)  # progress off a terminal
+    done = demo.run_demo(parsed.report, device=parsed.device, tell=partial(print, flush=True))
+    print(f"\n{demo.Line.HEAD}")
+    for line in done.lines:
+        print(line)
+    print(f"\nreport: {done.page}")
+    return 0
+
+
+def run_info(parsed: argparse.Namespace) -> int:
+    """What ``describe_installation`` says."""
+    from fwfm_gpu.info import describe_installation
+
+    for line in describe_installation():
+        print(line)
+    return 0
 
 
 if __name__ == "__main__":

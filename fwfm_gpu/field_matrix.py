@@ -43,6 +43,8 @@ class FieldMatrix:
     n_fields : int
     field_names : tuple of F str, optional
     feature_names : tuple of n str, optional
+    encoder : FieldEncoder, optional
+        What made these rows of a table; `rounded` and `take` keep it.
     """
 
     indptr: Array
@@ -52,6 +54,7 @@ class FieldMatrix:
     n_fields: int
     field_names: tuple[str, ...] | None = None
     feature_names: tuple[str, ...] | None = None
+    encoder: Any = None
 
     def __post_init__(self) -> None:
         for name in ("indptr", "indices", "values", "fields"):
@@ -265,7 +268,7 @@ class FieldMatrix:
         return sparse.csr_array(arrays, shape=self.shape)
 
     def fingerprint(self) -> str:
-        """SHA-256 in hex over shape, structure, values and fields (not names), the same on every machine."""
+        """SHA-256 in hex over shape, structure, values and fields (no names, no encoder), the same on every machine."""
         rows, n = self.shape
         digest = hashlib.sha256(f"FieldMatrix 1 {rows} {n} {self.n_fields} {self.nnz} {self.values.dtype}\n".encode())
         for array in (self.indptr, self.indices, self.values, self.fields):

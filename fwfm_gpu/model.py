@@ -14,12 +14,14 @@ from fwfm_gpu.backends import Backend, get_backend
 from fwfm_gpu.errors import InputError, OptionError
 from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.history import EpochRecord, Position
+from fwfm_gpu.io.tables import is_table
 from fwfm_gpu.labels import Labels, decode
 from fwfm_gpu.numerics import sigmoid64, softmax64
 from fwfm_gpu.options import Metrics, Options
 from fwfm_gpu.parameters import Array, OptimizerState, Parameters
 
 if TYPE_CHECKING:
+    from fwfm_gpu.encoding import FieldEncoder
     from fwfm_gpu.problem import EvalSet
     from fwfm_gpu.training import CallbackLike
 
@@ -34,21 +36,27 @@ class Columns:
     n_fields: int
     field_names: tuple[str, ...] | None = None
     feature_names: tuple[str, ...] | None = None
+    encoder: FieldEncoder | None = None  # what made them of a table
 
     @classmethod
     def of(cls, rows: FieldMatrix) -> Columns:
         """The columns of some rows."""
-        return cls(rows.fields, rows.n_fields, rows.field_names, rows.feature_names)
+        return cls(rows.fields, rows.n_fields, rows.field_names, rows.feature_names, rows.encoder)
 
     def read(self, X: Any, dtype: str) -> FieldMatrix:
-        """X as rows of these columns, values rounded to T.
+        """X as rows of these columns, values rounded to T; a table goes through the encoder.
 
         Raises
         ------
         InputError
             Another number of columns, or other fields.
         """
-        rows = X if isinstance(X, FieldMatrix) else self._read_matrix(X)
+        if isinstance(X, FieldMatrix):
+            rows = X
+        elif self.encoder is not None and is_table(X):
+            rows = self.encoder.transform(X)
+        else:
+            rows = self._read_matrix(X)
         if rows.n_features != len(self.fields):
             raise InputError(
                 f"X must have the columns that the model was trained on: expected {len(self.fields)}, got "
@@ -156,6 +164,7 @@ class FwFM:
         Parameters
         ----------
         X : FieldMatrix, SciPy sparse matrix or dense array, (rows, n)
+            Or a table (frame or dict of arrays), when the model was trained on the rows of an encoder.
 
         Returns
         -------

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fwfm_gpu.encoding import FieldEncoder
 from fwfm_gpu.errors import FwfmError, ModelFileError
 from fwfm_gpu.history import EpochRecord, Position
 from fwfm_gpu.labels import Labels
@@ -87,6 +88,9 @@ def describe(model: FwFM, optimizer_state: bool = True) -> tuple[Arrays, Documen
     for name in NAMES:
         if (strings := getattr(model.columns, name)) is not None:
             put_strings(arrays, name, strings)
+    if model.columns.encoder is not None:
+        encoder_arrays, encoder = model.columns.encoder.describe()
+        put_encoder(arrays, encoder_arrays)
     if model.labels is not None:
         put_labels(arrays, model.labels.classes)
     if state is not None:
@@ -105,6 +109,8 @@ def describe(model: FwFM, optimizer_state: bool = True) -> tuple[Arrays, Documen
         "seconds": trained.seconds,
         "data_fingerprint": trained.data_fingerprint,
     }
+    if model.columns.encoder is not None:
+        document["encoder"] = plain(encoder)
     if optimizer_state and trained.best is not None:
         put_best(arrays, document, trained.best)
     return arrays, document
@@ -119,7 +125,7 @@ def restore(arrays: Arrays, document: Document) -> FwFM:
         loss = document["loss"]
         parameters = Parameters(arrays["w0"], arrays["w"], arrays["V"], arrays["R"])
         names = {name: get_strings(arrays, name) for name in NAMES}
-        columns = Columns(arrays["fields"], document["n_fields"], **names)
+        columns = Columns(arrays["fields"], document["n_fields"], **names, encoder=get_encoder(arrays, document))
         labels = None if document["labels"] is None else Labels(get_labels(arrays, document["labels"]))
         trained = Trained(
             parameters=parameters,
@@ -175,6 +181,11 @@ def check_shapes(model: FwFM) -> None:
         or (labels != 2 and model.loss == "logistic")
     ):
         raise ValueError(f"loss {model.loss!r} does not go with {labels} labels")
+    encoder = model.columns.encoder
+    if encoder is not None and (
+        encoder.field_names != model.columns.field_names or len(encoder.get_feature_names_out()) != n
+    ):
+        raise ValueError(f"the encoder should make the model's {n} features of fields {model.columns.field_names}")
     for name, length in (("field_names", F), ("feature_names", n)):
         if (names := getattr(model.columns, name)) is not None and len(names) != length:
             raise ValueError(f"{name} should hold {length} names, holds {len(names)}")
@@ -261,6 +272,28 @@ def get_strings(arrays: Arrays, name: str) -> tuple[str, ...] | None:
     if f"{name}.utf8" not in arrays:
         return None
     return tuple(unpack_strings(arrays[f"{name}.utf8"], arrays[f"{name}.offsets"]))
+
+
+def put_encoder(arrays: Arrays, described: Arrays) -> None:
+    """The encoder's arrays under ``encoder.``, its vocabularies as strings."""
+    for name, array in described.items():
+        if array.dtype.kind in "OU":
+            put_strings(arrays, f"encoder.{name}", tuple(array.tolist()))
+        else:
+            arrays[f"encoder.{name}"] = array
+
+
+def get_encoder(arrays: Arrays, document: Document) -> FieldEncoder | None:
+    """The encoder that made the rows of a table; many files have none."""
+    if "encoder" not in document:
+        return None
+    described = {}
+    for stored in arrays:
+        name = stored.removeprefix("encoder.").removesuffix(".offsets")
+        if stored.startswith("encoder.") and not stored.endswith(".utf8"):
+            strings = get_strings(arrays, f"encoder.{name}")
+            described[name] = arrays[stored] if strings is None else np.array([*strings, None], object)[:-1]
+    return FieldEncoder.restore(described, document["encoder"])
 
 
 def put_labels(arrays: Arrays, classes: Array) -> None:

@@ -24,10 +24,13 @@ FLOORS = {
     for floor, names in enumerate(
         [
             "errors parameters numerics version cuda_sources",
-            "losses optimizers metrics matrix_reader field_matrix recipe labels",
+            "losses optimizers metrics matrix_reader field_matrix recipe labels columns category_field number_field "
+            "encoding_report",
             "backends encoding io",
-            "training epochs problem callbacks progress interruption history options model model_document model_file",
-            "estimators report verify tuning",
+            "training epochs problem callbacks progress interruption history options model model_document model_file "
+            "field_pairs",
+            "estimators report report_sections report_fields report_findings report_charts report_html "
+            "verify tuning demo info",
             "cli",
         ]
     )
@@ -39,10 +42,10 @@ EVERYWHERE = {*sys.stdlib_module_names, "numpy", "scipy"}
 PINNED = {
     "cupy": ["backends/cuda.py", "backends/kernels.py"],
     "numba": ["backends/compiled.py"],
-    "sklearn": ["estimators.py"],
+    "sklearn": ["estimators.py", "demo.py"],
     "pyarrow": ["encoding.py", "io/"],
     "narwhals": ["encoding.py", "io/"],
-    "matplotlib": ["report.py"],
+    "matplotlib": ["report.py", "report_charts.py"],
     "tqdm": ["progress.py"],
     "optuna": ["tuning.py"],
 }

@@ -1,0 +1,189 @@
+"""A field of categories: one feature per category seen often enough, one for the rare, one for the missing."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fwfm_gpu.columns import Column
+from fwfm_gpu.errors import InputError
+from fwfm_gpu.matrix_reader import first_true
+from fwfm_gpu.parameters import Array
+
+__all__ = ["NOTHING", "CategoryField", "Encoded", "fit_categories", "present_values"]
+
+NOTHING = -1  # no feature at all
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """A column as numbers of features inside its field.
+
+    Attributes
+    ----------
+    features : list of (rows,) int32
+        NOTHING where a row has none. In one row they ascend.
+    values : list of (rows,) float64 or None
+        None where every value is 1.
+    unseen : (rows,) bool or None
+        Where a value was not seen in fit; None when there is no such row.
+    """
+
+    features: list[Array]
+    values: list[Array | None]
+    unseen: Array | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class CategoryField:
+    """A column whose values are names.
+
+    Attributes
+    ----------
+    name : str
+    family : str
+        ``"strings"``, ``"numbers"`` or ``"booleans"``.
+    vocabulary : (distinct,) object (str), int64, float64 or bool
+        All that fit saw, ascending.
+    rare : (distinct,) bool
+        Seen too seldom for a feature of its own.
+    missing : int
+        Rows of fit without a value.
+    """
+
+    name: str
+    family: str
+    vocabulary: Array
+    rare: Array
+    missing: int
+    kind: ClassVar[str] = "categorical"
+    n_slots: ClassVar[int] = 1  # features that a row can have at most
+
+    @property
+    def distinct(self) -> int:
+        return len(self.vocabulary)
+
+    @property
+    def n_rare(self) -> int:
+        return int(np.count_nonzero(self.rare))
+
+    @property
+    def rare_feature(self) -> int:
+        """Its number, or NOTHING where fit saw no rare category: what was never trained contributes nothing."""
+        return self.distinct - self.n_rare if self.n_rare else NOTHING
+
+    @property
+    def missing_feature(self) -> int:
+        return self.n_features - 1 if self.missing else NOTHING
+
+    @property
+    def n_features(self) -> int:
+        return self.distinct - self.n_rare + (self.n_rare > 0) + (self.missing > 0)
+
+    @cached_property
+    def features(self) -> Array:
+        """The feature of each category, (distinct,) int32."""
+        frequent = np.cumsum(~self.rare, dtype=np.int32) - 1
+        return np.where(self.rare, np.int32(self.rare_feature), frequent).astype(np.int32)
+
+    @cached_property
+    def positions(self) -> dict[str, int]:
+        """Where each string stands in the vocabulary."""
+        return {category: i for i, category in enumerate(self.vocabulary.tolist())}
+
+    def feature_names(self) -> list[str]:
+        """``education=Masters``, ``education rare``, ``education missing``."""
+        names = [f"{self.name}={category}" for category in self.vocabulary[~self.rare].tolist()]
+        names += [f"{self.name} rare"] * (self.n_rare > 0)
+        return names + [f"{self.name} missing"] * (self.missing > 0)
+
+    def encode(self, column: Column, unknown: str) -> Encoded:
+        """The feature of each row; ``unknown`` says what becomes of values that fit did not see."""
+        other = self.rare_feature if unknown == "learned" else NOTHING
+        lookup = np.concatenate((self.features, np.array([other, self.missing_feature], np.int32)))
+        unseen, missing = self.distinct, self.distinct + 1
+        positions = self._find(column)  # in the vocabulary; unseen and missing follow its end
+        strange = positions == (unseen if self.missing else missing)
+        if not self.missing:
+            strange |= positions == unseen
+        return Encoded([lookup[positions]], [None], strange if strange.any() else None)
+
+    def _find(self, column: Column) -> Array:
+        """The position of each value in the vocabulary, one past its end if unseen, two if missing."""
+        unseen, missing = self.distinct, self.distinct + 1
+        if column.missing.all():
+            return np.full(len(column.values), missing, np.int64)
+        if column.categories is not None:
+            found = [self.positions.get(category, unseen) for category in column.categories]
+            return np.array([*found, missing])[column.values]  # -1, the missing, is the last
+        vocabulary, values = self.vocabulary, column.values
+        if vocabulary.dtype != values.dtype:  # integers against floats
+            vocabulary, values = vocabulary.astype(np.float64), values.astype(np.float64)
+        positions = np.searchsorted(vocabulary, values)
+        positions[positions == unseen] = 0
+        positions[vocabulary[positions] != values] = unseen
+        positions[column.missing] = missing
+        return positions
+
+    def arrays(self) -> dict[str, Array]:
+        """What a file keeps as arrays."""
+        return {"vocabulary": self.vocabulary, "rare": self.rare}
+
+    def document(self) -> dict[str, Any]:
+        """What a file keeps as JSON."""
+        return {"kind": self.kind, "name": self.name, "family": self.family, "missing": self.missing}
+
+    @classmethod
+    def restore(cls, arrays: dict[str, Array], document: dict[str, Any]) -> CategoryField:
+        """The field that `arrays` and `document` described; ValueError, KeyError or TypeError if they are no such."""
+        name, family = str(document["name"]), document["family"]
+        vocabulary, rare, missing = arrays["vocabulary"], arrays["rare"], operator.index(document["missing"])
+        if vocabulary.dtype.kind not in {"strings": "O", "numbers": "if", "booleans": "b"}[family]:
+            raise ValueError(f"a vocabulary of {vocabulary.dtype} in a field of {family}")
+        if rare.dtype != bool or rare.shape != (vocabulary.size,) or missing < 0:
+            raise ValueError("parts of a field that do not fit together")
+        listed = vocabulary.tolist()
+        if not listed or not all(low < high for low, high in pairwise(listed)):
+            raise ValueError("a vocabulary that is empty or does not ascend")
+        return cls(name, family, vocabulary, rare, missing)
+
+
+def fit_categories(column: Column, present: tuple[Array, Array], min_count: int) -> CategoryField:
+    """Number the categories of a column in sorted order; those in fewer rows than min_count are rare."""
+    vocabulary, counts = present
+    return CategoryField(
+        column.name, column.family, vocabulary, counts < min_count, int(np.count_nonzero(column.missing))
+    )
+
+
+def present_values(column: Column) -> tuple[Array, Array]:
+    """The distinct values in ascending order, and in how many rows each is found."""
+    if column.categories is None:
+        values, counts = np.unique(column.values[~column.missing], return_counts=True)
+        return values + 0.0 if values.dtype.kind == "f" else values, counts  # -0 is 0, whichever row comes first
+    counts = np.bincount(column.values[~column.missing], minlength=len(column.categories))
+    order = sorted(np.flatnonzero(counts).tolist(), key=column.categories.__getitem__)
+    strings = [column.categories[i] for i in order]
+    _check_unicode(column, strings)
+    return np.array([*strings, None], dtype=object)[:-1], counts[order]
+
+
+def _check_unicode(column: Column, strings: list[str]) -> None:
+    """Refuse now what no file could hold later."""
+    try:
+        "".join(strings).encode()
+    except UnicodeEncodeError:
+        bad = np.array([not string.isascii() and _broken(string) for string in strings])
+        raise InputError(
+            f"column {column.name!r} must hold valid Unicode: got {strings[first_true(bad)]!r}. "
+            "Decode it again with the right encoding, or replace the broken character."
+        ) from None
+
+
+def _broken(string: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in string)

@@ -1,0 +1,64 @@
+"""What is installed here, which engines answer, and what is missing for what."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+
+from fwfm_gpu.backends import get_backend
+from fwfm_gpu.errors import FwfmError
+from fwfm_gpu.version import __version__
+
+__all__ = ["describe_installation"]
+
+DEVICES = ("numpy", "cpu", "cuda", "auto")
+EXTRAS = {  # extra: (distributions, what they are for)
+    "cpu": (("numba",), "the compiled CPU engine (not in this version)"),
+    "cuda12": (("cupy-cuda12x",), "the CUDA engine with driver 12 (not in this version)"),
+    "cuda13": (("cupy-cuda13x",), "the CUDA engine with driver 13 (not in this version)"),
+    "sklearn": (("scikit-learn",), "a peer in the demo"),
+    "data": (("narwhals", "pyarrow"), "pandas, polars and pyarrow tables"),
+    "plots": (("matplotlib",), "reports"),
+    "progress": (("tqdm",), "a progress bar"),
+}
+
+
+def describe_installation() -> Iterator[str]:
+    """Lines of plain text; nothing is imported that is not needed, and no GPU is touched by a missing engine."""
+    yield f"fwfm_gpu   {__version__}  ({Path(__file__).parent})"
+    yield f"Python     {platform.python_version()} ({platform.python_implementation()}), {platform.platform()}"
+    yield f"NumPy      {version('numpy')}"
+    yield f"SciPy      {version('scipy')}"
+    yield f"processor  {platform.machine()}, {os.cpu_count()} cores"
+    yield ""
+    yield "engines"
+    for device in DEVICES:
+        yield f"  {device:<9}{describe_device(device)}"
+    yield ""
+    yield "caches     none: this version compiles nothing"
+    yield ""
+    yield "extras     pip install 'fwfm-gpu[NAME]'"
+    for extra, (distributions, purpose) in EXTRAS.items():
+        found = [f"{name} {version(name)}" for name in distributions if version(name)]
+        lacking = [name for name in distributions if not version(name)]
+        state = ", ".join(found) + (f"{'; ' if found else ''}missing {', '.join(lacking)}" if lacking else "")
+        yield f"  {extra:<9}{state:<44}{purpose}"
+
+
+def describe_device(device: str) -> str:
+    """The engine that answers, or why none does."""
+    try:
+        return type(get_backend(device)).__name__
+    except FwfmError as error:
+        return f"no: {error}"
+
+
+def version(distribution: str) -> str | None:
+    """The installed version, None when it is not there."""
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None

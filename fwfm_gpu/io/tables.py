@@ -1,0 +1,170 @@
+"""Tables as they come: pandas, polars and pyarrow tables, or a dict of arrays, read one column at a time.
+
+A dict needs NumPy alone. Frames are read through narwhals and pyarrow, which are imported when the first one comes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fwfm_gpu.columns import Column, integer_column, read_column, read_vector, refusal
+from fwfm_gpu.errors import InputError, InputTypeError, MissingExtraError
+from fwfm_gpu.parameters import Array
+
+__all__ = ["Table", "is_table", "open_table"]
+
+EXPECTED = "a table must be a pandas, polars or pyarrow table, or a dict of arrays"
+
+
+@dataclass(frozen=True)
+class Table:
+    """The columns of a table, not yet read.
+
+    Attributes
+    ----------
+    names : tuple of str
+    n_rows : int
+    read : function of a name giving its Column
+    """
+
+    names: tuple[str, ...]
+    n_rows: int
+    read: Callable[[str], Column]
+
+
+def is_table(value: Any) -> bool:
+    """Whether it has named columns: a dict, or a frame of whichever library (asked of its type)."""
+    kind = type(value)
+    return isinstance(value, Mapping) or (hasattr(kind, "columns") and hasattr(kind, "shape"))
+
+
+def open_table(table: Any) -> Table:
+    """Look at a table's columns without reading them.
+
+    Parameters
+    ----------
+    table : pandas, polars or pyarrow table, or dict of (rows,) arrays
+
+    Raises
+    ------
+    InputTypeError
+        If it is no table, or a column name is no str.
+    InputError
+        If two columns have one name, or lengths differ.
+    MissingExtraError
+        If it is a frame, and narwhals or pyarrow is not installed.
+    """
+    if isinstance(table, Mapping):
+        return _open_mapping(table)
+    if not is_table(table):  # a lazy frame would work to answer
+        raise InputTypeError(f"{EXPECTED}: got {type(table).__name__}. {_advice(table)}")
+    return _open_frame(table)
+
+
+def _advice(table: Any) -> str:
+    if hasattr(table, "collect"):
+        return "Call collect() on it first."
+    return "Name its columns, as in {'age': ages, 'city': cities}."
+
+
+def _open_mapping(table: Mapping[Any, Any]) -> Table:
+    names = _checked_names(list(table))
+    vectors = {name: read_vector(name, table[name]) for name in names}
+    lengths = {name: len(vector) for name, vector in vectors.items()}
+    for name, length in lengths.items():
+        if length != lengths[names[0]]:
+            raise InputError(
+                f"columns must be of one length: {names[0]!r} has {lengths[names[0]]} rows, {name!r} has {length}."
+            )
+    return Table(names, lengths[names[0]] if names else 0, lambda name: read_column(name, vectors[name]))
+
+
+def _open_frame(table: Any) -> Table:
+    try:
+        import narwhals
+        import pyarrow
+    except ImportError as error:
+        raise MissingExtraError(
+            f"a table of type {type(table).__name__} needs {error.name}: pip install 'fwfm-gpu[data]', or pass a dict "
+            "of arrays, which needs NumPy alone."
+        ) from error
+    named = hasattr(type(table), "column_names")  # pyarrow, whose columns are no names
+    names = _checked_names(list(table.column_names if named else table.columns))
+    try:
+        frame = narwhals.from_native(table, eager_only=True)
+    except TypeError as error:
+        raise InputTypeError(f"{EXPECTED}: got {type(table).__name__}. {_advice(table)}") from error
+
+    def read(name: str) -> Column:
+        series = frame[name]
+        native = series.to_native()
+        if isinstance(getattr(native, "dtype", None), np.dtype) and native.dtype.hasobject:
+            return read_column(name, native.to_numpy())  # pandas' objects may be of several kinds
+        try:
+            return _read_arrow(name, series.to_arrow(), pyarrow)
+        except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError, pyarrow.ArrowNotImplementedError) as error:
+            raise refusal(name, str(series.dtype), f" ({error})") from error
+
+    return Table(names, len(frame), read)
+
+
+def _checked_names(names: Sequence[Any]) -> tuple[str, ...]:
+    """All str, none twice."""
+    for i, name in enumerate(names):
+        if not isinstance(name, str):
+            raise InputTypeError(
+                f"column names must be str: got {type(name).__name__} {name!r} for column {i}. Rename the columns."
+            )
+    if len(set(names)) < len(names):
+        twice = next(name for name, count in Counter(names).items() if count > 1)
+        raise InputError(
+            f"column names must differ: {twice!r} names {names.count(twice)} columns. Rename or drop them."
+        )
+    return tuple(names)
+
+
+def _read_arrow(name: str, array: Any, pa: Any) -> Column:
+    """A column from a pyarrow array, whole or in chunks."""
+    types, kind = pa.types, array.type
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
+        return _text_column(name, array.dictionary_encode(), labelled=False)
+    if types.is_dictionary(kind):
+        if types.is_string(kind.value_type) or types.is_large_string(kind.value_type):
+            return _text_column(name, array, labelled=True)
+        column = _read_arrow(name, array.cast(kind.value_type), pa)
+        return Column(name, column.kind, column.values, column.missing, labelled=True)
+    if types.is_null(kind):
+        return Column(name, "nothing", np.zeros(len(array), bool), np.ones(len(array), bool))
+    if types.is_floating(kind) or types.is_decimal(kind):
+        return read_column(name, _to_numpy(array.cast(pa.float64())))
+    missing = _to_numpy(array.is_null())
+    if types.is_boolean(kind):
+        return Column(name, "booleans", _to_numpy(array.fill_null(False)), missing)
+    if types.is_integer(kind):
+        return integer_column(name, _to_numpy(array.fill_null(0)), missing)
+    raise refusal(name, str(kind))
+
+
+def _text_column(name: str, array: Any, labelled: bool) -> Column:
+    """Strings from a dictionary array; its dictionary may hold doubles, nulls, and what no row uses."""
+    if hasattr(array, "combine_chunks"):
+        array = array.unify_dictionaries().combine_chunks()
+    if hasattr(array, "chunks"):  # some versions keep a single chunk
+        array = array.chunk(0)
+    numbers: dict[str, int] = {}
+    listed = array.dictionary.to_pylist()
+    lookup = [-1 if category is None else numbers.setdefault(category, len(numbers)) for category in listed]
+    positions = _to_numpy(array.indices.fill_null(len(listed)).cast("int64"))
+    codes = np.array([*lookup, -1], np.int32)[positions]
+    return Column(name, "strings", codes, codes < 0, list(numbers), labelled)
+
+
+def _to_numpy(array: Any) -> Array:
+    if hasattr(array, "combine_chunks"):
+        return np.asarray(array.to_numpy())
+    return np.asarray(array.to_numpy(zero_copy_only=False))
