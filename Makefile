@@ -1,16 +1,28 @@
-# `make test` is all that a commit must pass. It needs python3 (3.11 or newer), make, g++ and a package index.
+# `make demo` shows what this is; `make test` is all that a commit must pass. Both need python3 (3.11 or newer), make and
+# a package index; the tests need g++ as well.
 
 PYTHON ?= python3
 VENV ?= .venv
+DEVICE ?= auto
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/installed
 
+# The extra that fits the driver, for a CUDA device.
+DRIVER = $(shell nvidia-smi 2>/dev/null | sed -n 's/.*CUDA[^:]*Version: \([0-9]*\).*/\1/p' | head -n 1)
+CUDA = $(if $(filter cuda%,$(DEVICE)),cuda$(DRIVER))
+comma = ,
+EXTRAS = data,plots,progress,sklearn$(if $(CUDA),$(comma)$(CUDA))
+DEMO = $(VENV)/installed-for-the-demo$(if $(CUDA),-with-$(CUDA))
+
 .DEFAULT_GOAL := help
-.PHONY: help test lint types wheel bench clean check
+.PHONY: help demo test lint types wheel bench clean check check-python check-cuda
 .DELETE_ON_ERROR:
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST)
+
+demo: $(DEMO) ## train on census data and write fwfm-report.html; DEVICE=cuda for a GPU
+	$(BIN)/fwfm-gpu demo --device $(DEVICE)
 
 test: lint types ## everything a commit must pass
 	$(BIN)/python -m pytest
@@ -40,14 +52,29 @@ $(INSTALLED): pyproject.toml | check
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
+# A smaller install than that of the tests, and nothing new where that is done already.
+$(DEMO): pyproject.toml | check-python check-cuda
+	@echo "installing fwfm-gpu[$(EXTRAS)]"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
+	@touch $@
+
 # One line for what is missing.
 answers = $(shell $(1) >/dev/null 2>&1 && echo yes)
 
-check:
+check: check-python
+	$(if $(call answers,g++ --version),,$(error g++ is missing: install it (Debian and Ubuntu: apt install g++)))
+
+check-cuda:
+	$(if $(CUDA),$(if $(DRIVER),,\
+	  $(error nvidia-smi is missing or finds no driver: DEVICE=$(DEVICE) needs an NVIDIA GPU)))
+	$(if $(CUDA),$(if $(filter 12 13,$(DRIVER)),,\
+	  $(error the driver is of CUDA $(DRIVER): the extras are for CUDA 12 and 13)))
+
+check-python:
 	$(if $(call answers,$(PYTHON) -c ''),,\
 	  $(error $(PYTHON) is missing: install Python 3.11 or newer, or name one: make test PYTHON=python3.12))
 	$(if $(call answers,$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))'),,\
 	  $(error $(PYTHON) is $(shell $(PYTHON) -V): Python 3.11 or newer is needed: make test PYTHON=python3.12))
 	$(if $(call answers,$(PYTHON) -c 'import ensurepip; import venv'),,\
 	  $(error $(PYTHON) has no venv module: install it (Debian and Ubuntu: apt install python3-venv)))
-	$(if $(call answers,g++ --version),,$(error g++ is missing: install it (Debian and Ubuntu: apt install g++)))

@@ -55,7 +55,7 @@ class Options:
     epochs: int = 10
     batch_size: int = 1024
     optimizer: str = "adagrad"
-    learning_rate: float = 0.05
+    learning_rate: float = 0.1
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-8
@@ -64,7 +64,7 @@ class Options:
     l1_linear: float = 0.0
     l2_linear: float = 1e-5
     l1_factors: float = 0.0
-    l2_factors: float = 1e-5
+    l2_factors: float = 1e-4
     init_scale: float = 0.01
     field_weights: str = "learn"
     label_smoothing: float = 0.0

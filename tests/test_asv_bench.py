@@ -25,7 +25,7 @@ from fwfm_gpu.errors import DeviceError, MissingExtraError
 BENCH = Path(__file__).parents[1] / "asv_bench"
 KINDS = re.compile("time_|track_|peakmem_")
 FEW = {"cases": {"ROWS": 200}, "memory": {"BATCH_SIZES": [200]}, "metrics": {"ROWS": 500}}
-FEW |= {"resident": {"REPEATS": 1}, "importing": {"REPEATS": 1}}
+FEW |= {"resident": {"REPEATS": 1}, "importing": {"REPEATS": 1}, "tables": {"ROWS": 500, "TEXT_ROWS": 200}}
 
 
 def import_benchmarks() -> dict[str, ModuleType]:
@@ -128,7 +128,7 @@ def test_training_scoring_and_memory_are_measured_on_every_engine():
 def test_what_is_tracked_has_a_unit():
     tracked = [b for b in BENCHMARKS if b.name.startswith("track_")]
     units = [getattr(getattr(b.home, b.name), "unit", None) or getattr(b.home, "unit", None) for b in tracked]
-    assert set(units) == {"rows/s", "bytes", "s"}
+    assert set(units) == {"rows/s", "bytes", "s", "cells/s", "MB/s"}
 
 
 class Engine:
