@@ -12,16 +12,12 @@ as one JSON string. Any safetensors reader understands the file.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import hashlib
 import json
 import math
 import mmap
 import os
 import reprlib
-import secrets
-import stat
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import pairwise
@@ -29,6 +25,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from fwfm_gpu.atomic_file import replace_file
 from fwfm_gpu.errors import InputError, InputTypeError, ModelFileError
 from fwfm_gpu.parameters import Array
 
@@ -45,7 +42,6 @@ MOST_AXES = 64  # of a NumPy array
 LARGEST_SIZE = int(np.iinfo(np.intp).max)
 DTYPES = {"F32": "<f4", "F64": "<f8", "I64": "<i8", "I32": "<i4", "U8": "|u1", "BOOL": "|b1"}
 DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
-NO_DIRECTORY_SYNC = {errno.EACCES, errno.EBADF, errno.EINVAL, errno.EISDIR, errno.ENOTSUP, errno.EPERM}
 REMEDY = "Pass a file that save() wrote: fetch it again, or train and save the model again."
 
 # Compact; a float by its shortest repr, which reads back exactly.
@@ -86,22 +82,7 @@ def write_file(path: str | os.PathLike[str], arrays: Mapping[str, Array], docume
     """
     stored = sorted_arrays(arrays)
     header = encoded_header(stored, {**document, "format_version": FORMAT_VERSION})
-    target = os.path.realpath(os.fsdecode(path))
-    mode = former_mode(target)
-    temporary = f"{target}.{secrets.token_hex(8)}.tmp"
-    try:
-        with open(temporary, "xb", opener=partial(os.open, mode=0o666 if mode is None else mode)) as file:
-            if mode is not None:
-                os.chmod(temporary, mode)  # what the umask took away
-            write_content(file, header, stored)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:  # Ctrl-C as well
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-    sync_directory(os.path.dirname(target))
+    replace_file(path, lambda file: write_content(file, header, stored))
 
 
 def sorted_arrays(arrays: Mapping[str, Array]) -> dict[str, Array]:
@@ -159,19 +140,6 @@ def check_plain(value: Any, where: str = "document", room: int = DEEPEST_DOCUMEN
         raise InputTypeError(f"{where} must be plain JSON: found {type(value).__name__}. Convert it, or use an array.")
 
 
-def former_mode(target: str) -> int | None:
-    """The permissions of the file to be replaced, None when there is no such file."""
-    try:
-        mode = os.stat(target).st_mode
-    except FileNotFoundError:
-        return None
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), target)
-    if not stat.S_ISREG(mode):
-        raise InputError(f"path must be that of a regular file: {target} is a device, pipe or socket. Choose another.")
-    return stat.S_IMODE(mode)
-
-
 def write_content(file: BinaryIO, header: bytes, arrays: Mapping[str, Array]) -> None:
     """Header and arrays, then the digits of the checksum into their place."""
     file.write(header)
@@ -182,19 +150,6 @@ def write_content(file: BinaryIO, header: bytes, arrays: Mapping[str, Array]) ->
         digest.update(content)
     file.seek(DIGITS.start)
     file.write(digest.hexdigest().encode())
-
-
-def sync_directory(directory: str) -> None:
-    """Make the new name durable, where the system can."""
-    try:
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        if error.errno not in NO_DIRECTORY_SYNC:
-            raise
 
 
 def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, Any]]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import inspect
 import os
-import secrets
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from fwfm_gpu.atomic_file import replace_file
 from fwfm_gpu.errors import InputTypeError
 from fwfm_gpu.model import FwFM
 from fwfm_gpu.report_charts import drawing, require_matplotlib
@@ -86,7 +85,7 @@ def report(
     findings = find(model, X, y, sample_weight)
     with drawing():
         page = write_page(findings, title)
-    write_file(target, page.encode())
+    replace_file(target, lambda file: file.write(page.encode()))
     return target
 
 
@@ -118,22 +117,6 @@ def write_page(findings: Findings, title: str | None) -> Markup:
     nav = tag("nav", *links, aria_label="Sections")
     body = tag("body", write_head(findings, title), nav, tag("main", *sections))
     return join([Markup("<!DOCTYPE html>\n"), tag("html", head, body, lang="en"), Markup("\n")])
-
-
-def write_file(target: Path, content: bytes) -> None:
-    """In one step: the former file stays until the new one is complete. A symbolic link is followed."""
-    target = Path(os.path.realpath(target))
-    temporary = target.with_name(f"{target.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    except BaseException:  # Ctrl-C as well
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
 
 
 class Door(ModuleType):

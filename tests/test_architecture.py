@@ -23,7 +23,7 @@ FLOORS = {
     name: floor
     for floor, names in enumerate(
         [
-            "errors parameters numerics version cuda_sources",
+            "errors parameters numerics version cuda_sources atomic_file",
             "losses optimizers metrics matrix_reader field_matrix recipe labels columns category_field number_field "
             "encoding_report",
             "backends encoding io",

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fwfm_gpu import model_file
+from fwfm_gpu import atomic_file, model_file
 from fwfm_gpu.errors import InputError, InputTypeError, ModelFileError
 from fwfm_gpu.model_file import FORMAT_VERSION, pack_strings, read_file, unpack_strings, write_file
 
@@ -290,7 +290,7 @@ class Faults:
         def open_file(path, mode, opener):
             return File(io.FileIO(path, mode, opener=opener))
 
-        monkeypatch.setattr(model_file, "open", open_file, raising=False)
+        monkeypatch.setattr(atomic_file, "open", open_file, raising=False)
 
     def step(self, name: str) -> None:
         self.steps.append(name)
@@ -356,11 +356,11 @@ def test_ctrl_c_on_any_line_leaves_one_whole_file(tmp_path, path, monkeypatch, s
 
 
 def interrupted_write(last: int, path: Path) -> bool:
-    """Write until the given line of the module, counted as executed; True when the end came first."""
+    """Write until the given line of the two modules, counted as executed; True when the end came first."""
     lines = itertools.count(1)
 
     def trace(frame, event, arg):
-        if frame.f_code.co_filename != model_file.__file__:
+        if frame.f_code.co_filename not in (model_file.__file__, atomic_file.__file__):
             return None
         if event == "line" and next(lines) == last:
             raise KeyboardInterrupt

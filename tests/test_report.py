@@ -15,10 +15,11 @@ import pytest
 
 import fwfm_gpu
 from fwfm_gpu import FieldMatrix
+from fwfm_gpu.atomic_file import replace_file
 from fwfm_gpu.encoding import FieldEncoder
 from fwfm_gpu.errors import InputError, InputTypeError, MissingExtraError
 from fwfm_gpu.history import EpochRecord
-from fwfm_gpu.report import report, write_file
+from fwfm_gpu.report import report
 from fwfm_gpu.report_findings import find, thinned
 from fwfm_gpu.report_html import VOID
 
@@ -433,9 +434,9 @@ def test_a_former_page_survives_a_failed_write(target, monkeypatch):
     def fail(*_):
         raise OSError("full")
 
-    monkeypatch.setattr(DOOR.os, "fsync", fail)
+    monkeypatch.setattr("os.fsync", fail)
     with pytest.raises(OSError, match="full"):
-        write_file(target, b"new")
+        replace_file(target, lambda file: file.write(b"new"))
     assert [path.name for path in target.parent.iterdir()] == ["page.html"]
     assert target.read_text() == "former"
 
@@ -444,7 +445,7 @@ def test_a_link_is_followed(target):
     real = target.with_name("real.html")
     real.write_text("former")
     target.symlink_to(real)
-    write_file(target, b"new")
+    replace_file(target, lambda file: file.write(b"new"))
     assert target.is_symlink() and real.read_bytes() == b"new"
 
 

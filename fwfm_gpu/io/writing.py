@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import gzip
 import os
-import secrets
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from itertools import pairwise
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from fwfm_gpu.atomic_file import replace_file
 from fwfm_gpu.errors import InputError, InputTypeError
 from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.matrix_reader import first_true
@@ -67,21 +66,17 @@ def shortest(value: float) -> str:
 def write_lines(path: str | os.PathLike[str], text: Iterable[str]) -> None:
     """Write lines, through gzip when the name ends in .gz; the same lines give the same bytes.
 
-    They go to a temporary file beside the target, which takes its name at the end: an error leaves the former file.
+    An error leaves the former file.
     """
     target = os.path.realpath(os.fsdecode(path))
     if os.path.exists(target) and not os.path.isfile(target):
         raise InputError(f"{os.fsdecode(path)}: expected the name of a file to write, and something else is there.")
-    temporary = f"{target}.{secrets.token_hex(8)}.tmp"
-    try:
-        with open(temporary, "xb") as file:
-            if target.endswith(".gz"):
-                with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
-                    packed.writelines(line.encode("ascii") for line in text)
-            else:
-                file.writelines(line.encode("ascii") for line in text)
-        os.replace(temporary, target)
-    except BaseException:  # Ctrl-C as well
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise
+
+    def write(file: BinaryIO) -> None:
+        if target.endswith(".gz"):
+            with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
+                packed.writelines(line.encode("ascii") for line in text)
+        else:
+            file.writelines(line.encode("ascii") for line in text)
+
+    replace_file(path, write)
