@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 from fwfm_gpu.backends import get_backend
@@ -65,13 +66,28 @@ def run_demo(parsed: argparse.Namespace) -> int:
     """Progress, a table, and where the report is."""
     from fwfm_gpu import demo  # reads frames and draws: not for every command
 
-    logging.basicConfig(level=logging.INFO, format="  %(message)s", stream=sys.stdout)  # progress off a terminal
-    done = demo.run_demo(parsed.report, device=parsed.device, tell=partial(print, flush=True))
+    with log_lines():
+        done = demo.run_demo(parsed.report, device=parsed.device, tell=partial(print, flush=True))
     print(f"\n{demo.Line.HEAD}")
     for line in done.lines:
         print(line)
     print(f"\nreport: {done.page}")
     return 0
+
+
+@contextmanager
+def log_lines() -> Iterator[None]:
+    """Print this package's log lines, which is where progress goes off a terminal."""
+    logger, handler = logging.getLogger("fwfm_gpu"), logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("  %(message)s"))
+    former = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(former)
 
 
 def run_info(parsed: argparse.Namespace) -> int:

@@ -218,11 +218,8 @@ def fetch(backend, model) -> dict:
     """Parameters and state of a resident model by the names of conformance vectors."""
     parameters, state = backend.fetch_model(model)
     answer = {f"end_{group}": array for group, array in parameters.arrays().items()}
-    if state is not None:
-        listed = iter(state.as_list())
-        for group in reference.GROUPS:
-            for name in (*state.moments, *(["t"] if state.counts is not None else [])):
-                answer[f"state_{group}_{name}"] = next(listed)
+    for group in reference.GROUPS if state is not None else ():
+        answer |= {f"state_{group}_{name}": array for name, array in getattr(state, group).items()}
     return answer
 
 

@@ -82,6 +82,17 @@ def test_moments_are_found_by_name():
     assert state["n"] is state.moments["n"]
 
 
+@pytest.mark.parametrize(("moments", "counts"), [((), False), (("acc",), False), (("m", "v"), True)])
+def test_state_is_read_by_group_as_well(moments, counts):
+    state = make_state(moments, counts)
+    by_group = [array for group in SHAPES for array in getattr(state, group).values()]
+    for group in SHAPES:
+        assert [*getattr(state, group)] == [*moments, *(["t"] if counts else [])]
+        assert all(getattr(state, group)[name] is getattr(state[name], group) for name in moments)
+    for array, listed in zip(by_group, state.as_list(), strict=True):
+        np.testing.assert_array_equal(array, listed)
+
+
 @pytest.mark.parametrize("moments", [(), ("acc",), ("z", "n")])
 def test_the_list_goes_by_group_then_moment(moments):
     state = make_state(moments, counts=False)

@@ -53,10 +53,10 @@ class Encoding:
 class Libffm:
     """A file of 39 fields of one feature each."""
 
-    params = (["ones", "four digits"],)
-    param_names = ("values",)
+    params = (["ones", "four digits"], ["error", "split"])
+    param_names = ("values", "shared_ids")
 
-    def setup(self, values: str) -> None:
+    def setup(self, values: str, shared_ids: str) -> None:
         case = CASES["criteo"]
         rows = FieldMatrix.from_ids(draw(case, TEXT_ROWS)["ids"], case.sizes)
         if values != "ones":
@@ -67,12 +67,12 @@ class Libffm:
         self.path = os.path.join(self.folder.name, "rows.ffm")
         write_libffm(self.path, rows, np.arange(TEXT_ROWS) % 2)
 
-    def teardown(self, values: str) -> None:
+    def teardown(self, values: str, shared_ids: str) -> None:
         self.folder.cleanup()
 
-    def track_megabytes_per_second(self, values: str) -> float:
+    def track_megabytes_per_second(self, values: str, shared_ids: str) -> float:
         """Read; best of three."""
-        seconds = fastest(lambda: read_libffm(self.path))
+        seconds = fastest(lambda: read_libffm(self.path, shared_ids=shared_ids))
         return round(os.path.getsize(self.path) / seconds / 1e6, 1)
 
     track_megabytes_per_second.unit = "MB/s"

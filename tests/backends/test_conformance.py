@@ -26,7 +26,7 @@ from fwfm_gpu.verify import verify_vector
 
 
 def test_all_vectors_are_here():
-    assert len(VECTORS) == 38
+    assert len(VECTORS) == 40
 
 
 @pytest.mark.parametrize("path", VECTORS, ids=lambda path: path.stem)
