@@ -22,6 +22,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST)
 
 demo: $(DEMO) ## train on census data and write fwfm-report.html; DEVICE=cuda for a GPU
+	$(if $(CUDA),@echo "device $(DEVICE): with the extra $(CUDA) that fits the driver of this machine")
 	$(BIN)/fwfm-gpu demo --device $(DEVICE)
 
 test: lint types ## everything a commit must pass

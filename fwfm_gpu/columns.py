@@ -99,7 +99,7 @@ def read_column(name: str, values: Any) -> Column:
     InputTypeError
         If it holds anything else, such as dates or bytes, or a mixture.
     InputError
-        If it is not 1-D, a float is infinite, or an integer does not fit int64.
+        If it is not 1-D, a float is infinite in float64, or an integer does not fit int64, or float64 beside floats.
     """
     array = read_vector(name, values)
     kind = array.dtype.kind
@@ -124,7 +124,9 @@ def read_vector(name: str, values: Any) -> Array:
     except ValueError as error:
         raise InputError(f"column {name!r} must be 1-D, one value per row: got lists inside a list.") from error
     if array.ndim != 1:
-        raise InputError(f"column {name!r} must be 1-D, one value per row: got shape {array.shape}.")
+        single = array.ndim == 0 and array.dtype.kind != "O"
+        advice = f" For a single row, make it a list: {reprlib.repr([array.item()])}." if single else ""
+        raise InputError(f"column {name!r} must be 1-D, one value per row: got shape {array.shape}.{advice}")
     return array
 
 
@@ -196,7 +198,26 @@ def _read_objects(name: str, array: Array) -> Column:
             return Column(name, "integers", _spread(present.astype(np.int64), missing), missing)
         except OverflowError:
             raise _too_large(name) from None
-    return _float_column(name, np.where(missing, np.nan, _spread(present.astype(np.float64), missing)))
+    return _float_column(name, np.where(missing, np.nan, _spread(_floats(name, present, missing), missing)))
+
+
+def _floats(name: str, present: Array, missing: Array) -> Array:
+    """Objects that are numbers as float64; infinite what is too large, of integers an error."""
+    try:
+        with np.errstate(over="ignore"):
+            return present.astype(np.float64)
+    except OverflowError:
+        bad = next(i for i, value in enumerate(present) if isinstance(value, int) and _overflows(value))
+        row = int(np.flatnonzero(~missing)[bad])
+        raise _infinite(name, f"an integer of {present[bad].bit_length()} bits", row) from None
+
+
+def _overflows(value: int) -> bool:
+    try:
+        float(value)
+    except OverflowError:
+        return True
+    return False
 
 
 def _present(name: str, expected: str, kinds: tuple[type, ...], array: Array) -> tuple[Array, Array]:
@@ -219,16 +240,21 @@ def _spread(present: Array, missing: Array) -> Array:
 
 def _float_column(name: str, values: Array) -> Column:
     """A column of floats, where NaN is missing."""
-    values = values.astype(np.float64, copy=False)
-    missing = np.isnan(values)
-    infinite = np.isinf(values)
+    with np.errstate(over="ignore"):
+        numbers = values.astype(np.float64, copy=False)
+    missing = np.isnan(numbers)
+    infinite = np.isinf(numbers)
     if infinite.any():
         row = first_true(infinite)
-        raise InputError(
-            f"column {name!r} must be finite: got {float(values[row])!r} at row {row}. "
-            "Replace it, by NaN where it means missing."
-        )
-    return Column(name, "floats", values, missing)
+        raise _infinite(name, str(values[row]), row)
+    return Column(name, "floats", numbers, missing)
+
+
+def _infinite(name: str, found: str, row: int) -> InputError:
+    where = "" if found.lstrip("+-") == "inf" else ", beyond what float64 holds,"
+    return InputError(
+        f"column {name!r} must be finite: got {found}{where} at row {row}. Replace it, by NaN where it means missing."
+    )
 
 
 def _mixture(name: str, expected: str, row: int, value: Any) -> InputTypeError:

@@ -18,7 +18,8 @@ from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.metrics import evaluate, resolve_metrics
 from fwfm_gpu.model import FwFM
 from fwfm_gpu.parameters import Array
-from fwfm_gpu.report import report
+from fwfm_gpu.report import checked, report
+from fwfm_gpu.report_charts import require_matplotlib
 from fwfm_gpu.training import train
 
 __all__ = ["CREDIT", "Demo", "Line", "read_adult", "run_demo"]
@@ -96,8 +97,12 @@ def run_demo(
     Raises
     ------
     MissingExtraError
-        matplotlib is not installed.
+        matplotlib is not installed; checked first.
+    OSError
+        The report cannot be written there; checked first.
     """
+    require_matplotlib()
+    target = checked(path)
     tell(CREDIT)
     train_table, train_y = read_adult("train")
     test_table, test_y = read_adult("test")
@@ -119,7 +124,7 @@ def run_demo(
         tell("scikit-learn is not installed: its logistic regression is left out")
     else:
         lines.append(make_line("logistic regression (scikit-learn)", peer[0], test_y, peer[1]))
-    page = report(model, test_rows, test_y, path, title="FwFM on Adult (census income)")
+    page = report(model, test_rows, test_y, target, title="FwFM on Adult (census income)")
     return Demo(model, tuple(lines), page)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,7 +17,7 @@ from fwfm_gpu.errors import FwfmError, InputError, InputTypeError, MissingStateE
 from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.io.tables import open_table
 from fwfm_gpu.matrix_reader import first_true, starts
-from fwfm_gpu.number_field import NumberField, fit_numbers
+from fwfm_gpu.number_field import NumberField, check_exact, fit_numbers
 from fwfm_gpu.parameters import Array
 
 __all__ = ["EncodingReport", "FieldEncoder", "FieldReport"]
@@ -45,7 +46,7 @@ class Fitted:
             np.zeros((0, len(fields)), np.int64),
             [field.n_features for field in fields],
             field_names=[field.name for field in fields],
-            feature_names=[name for field in fields for name in field.feature_names()],
+            feature_names=_distinct_names(fields),
         )
         return cls(fields, n_rows, empty)
 
@@ -55,12 +56,17 @@ class FieldEncoder:
 
     Every column of the table that is fitted becomes a field, in the table's order. Names decide where they are given;
     left to itself a column of floats is numeric, one of integers numeric above 50 distinct values, and anything else
-    categorical: strings, booleans, other integers, and whatever a frame itself calls categorical.
+    categorical: strings, booleans, other integers, and whatever a frame itself calls categorical. pandas makes floats
+    of integers with gaps, and floats are numeric: name such columns in ``categorical`` where they hold categories.
 
     A category has a feature, in sorted order; a category in fewer than ``min_count`` rows shares the field's rare
     feature. A numeric column is cut into bins, standardised to one real-valued feature, or both in one field. Missing
     values (None, NaN, pandas' NA; not the empty string) have a feature of their own. Rare and missing features exist
     only where fit saw such rows: what was never trained contributes nothing. The order of rows never matters.
+
+    A feature is named by its column and what it holds there, ``education=Masters``. Where two columns would give one
+    name, both names quote their column: ``'a'=x=y`` and ``'a=x'=y``. Names of bins show as few digits as tell the
+    ends of the column's bins apart, and at least three; the ends themselves are exact.
 
     Parameters
     ----------
@@ -70,7 +76,8 @@ class FieldEncoder:
         Numeric columns are cut into at most so many ranges of about equal counts, on average of ``min_count`` rows or
         more. A value that holds more than one bin's share of its column has a bin of its own beside them, and the
         ranges are cut over the rest; so again with the values that hold such a share of the rest, until there is none.
-        Numbers beyond what fit saw fall into the outermost bins.
+        A skewed column of many such values may so have clearly more than ``bins`` features: Adult's capital_gain has 88
+        with 32 bins. Numbers beyond what fit saw fall into the outermost bins.
     min_count : int
     unknown : {"learned", "ignore", "error"}
         Values that fit did not see: the rare feature, no feature in that field, or an error. A missing value where fit
@@ -119,15 +126,16 @@ class FieldEncoder:
         Parameters
         ----------
         table : pandas, polars or pyarrow table, or dict of (rows,) arrays
-            Features alone, without the label. It is left as it is. Integers that are taken as numeric are rounded to
-            float64.
+            Features alone, without the label. It is left as it is. Integers of a column that is named in numeric are
+            rounded to float64.
 
         Raises
         ------
         InputTypeError
             If it is no table, a name is no str, or a column holds dates, mixtures or anything else not understood.
         InputError
-            If it is empty, names are doubled, a named column is not there, or a column is all missing or not finite.
+            If it is empty, names are doubled, a named column is not there, or a column is all missing or not finite;
+            or if a column that is not named holds more than 50 distinct integers, some beyond 2**53.
         MissingExtraError
             If it is a frame, and narwhals or pyarrow is not installed.
         """
@@ -258,7 +266,8 @@ class FieldEncoder:
             encoder._fitted = Fitted.of(fields, int(document["n_rows"]))
         except (AttributeError, KeyError, TypeError, ValueError, FwfmError) as error:
             raise ModelFileError(
-                f"an encoder must be described by what describe() gave: found {type(error).__name__} {error}. "
+                f"an encoder must be described by what describe() gave: found {type(error).__name__} "
+                f"{str(error).rstrip('.')}. "
                 "Fetch the file again, or save the model again."
             ) from error
         return encoder
@@ -281,6 +290,8 @@ class FieldEncoder:
             )
         present = present_values(column)
         if self._is_numeric(column, len(present[0])):
+            if column.name not in (self.numeric or ()):
+                check_exact(column, present[0])
             return fit_numbers(column, present, self.numeric_as, self.bins, self.min_count)
         return fit_categories(column, present, self.min_count)
 
@@ -349,6 +360,20 @@ def _check_column(column: Column, field: Field, fitted_rows: int) -> None:
         )
 
 
+def _distinct_names(fields: tuple[Field, ...]) -> list[str]:
+    """The names of all features. Those that two fields share quote their column, which ends in one place alone."""
+    owners = [field.name for field in fields for _ in range(field.n_features)]
+    plain = [name for field in fields for name in field.feature_names()]
+    names = plain.copy()
+    while len(set(names)) < len(names):  # a quoted name may be another's plain one
+        count = Counter(names)
+        names = [
+            repr(owner) + own[len(owner) :] if count[name] > 1 else name
+            for owner, own, name in zip(owners, plain, names, strict=True)
+        ]
+    return names
+
+
 def _not_seen(column: Column, row: int) -> InputError:
     return InputError(
         f"column {column.name!r} must hold values that fit saw, as unknown is 'error': got {column.value(row)} at row "
@@ -357,6 +382,8 @@ def _not_seen(column: Column, row: int) -> InputError:
 
 
 def _there(names: tuple[str, ...]) -> str:
+    if not names:
+        return "There are none."
     shown = ", ".join(map(repr, names[:20]))
     return f"There are: {shown}{', ...' if len(names) > 20 else ''}."
 
@@ -364,8 +391,9 @@ def _there(names: tuple[str, ...]) -> str:
 def _listed(option: str, names: Iterable[str] | None) -> tuple[str, ...] | None:
     if names is None:
         return None
-    listed = () if isinstance(names, str) else tuple(names)
-    if isinstance(names, str) or not all(isinstance(name, str) for name in listed):
+    several = np.iterable(names) and not isinstance(names, str)
+    listed = tuple(names) if several else ()
+    if not several or not all(isinstance(name, str) for name in listed):
         raise OptionError(f"{option} must be a list of column names, got {names!r}.")
     return listed
 
@@ -377,6 +405,6 @@ def _whole(option: str, number: Any, least: int) -> int:
 
 
 def _one_of(option: str, value: Any, allowed: tuple[str, ...]) -> str:
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         raise OptionError(f"{option} must be one of {', '.join(map(repr, allowed))}, got {value!r}.")
     return str(value)

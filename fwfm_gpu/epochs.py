@@ -131,11 +131,11 @@ class Loop:
         if self.position.batches < self.batches:
             self.generator.bit_generator.state = self.entered.generator_state
             return
-        scores = self.evaluate()
+        scores = self.evaluate(self.model)
         metrics = {score.name: score.value for score in scores}
         loss, self.position = self.position.loss / self.total_weight, Position(self.position.epochs + 1)
         self.history.append(EpochRecord(self.position.epochs, loss, metrics, seconds, len(order) / seconds))
-        self.stopping = self.tell("epoch") or self.stopping
+        self.stopping = self.tell("epoch") or self.stopping or self.interruption.requested
         if scores and setting.patience is not None:
             self.watch(scores[0], setting.patience)
 
@@ -158,12 +158,12 @@ class Loop:
         if collected.first_bad is not None:
             raise self.divergence(self.position)
 
-    def evaluate(self) -> list[Score]:
+    def evaluate(self, model: Any) -> list[Score]:
         """The metrics after an epoch; scores that are not finite are divergence, found late."""
         evaluation = self.setting.evaluation
         if evaluation is None:
             return []
-        s_bc = self.setting.backend.score(self.model, self.held)
+        s_bc = self.setting.backend.score(model, self.held)
         if not np.all(np.isfinite(s_bc)):
             raise self.divergence(replace(self.position, batches=self.batches - 1))
         return evaluate(evaluation.metrics, self.setting.recipe.loss, s_bc, evaluation.y, evaluation.weight)
@@ -174,16 +174,17 @@ class Loop:
         return diverged(before, self.setting.make_model(self.snapshot()))
 
     def first_best(self) -> Best | None:
-        """Training that goes on has the best epoch so far to beat: one that was kept, else the last."""
-        kept, backend = self.start.best, self.setting.backend
+        """Training that goes on has the best epoch so far to beat: one that was kept, else where it stands.
+
+        It is measured anew: the record may be of another metric, of other rows, or of before a partial_fit.
+        """
+        kept = self.start.best
         if self.setting.patience is None or not self.history or (kept is None and self.position.batches):
             return None
-        record = self.history[-1 if kept is None else kept.epoch - 1]
-        value = next(iter(record.metrics.values()), None)
-        if value is None or kept is None:
-            return None if value is None else Best(value, self.here())
-        model = backend.load_model(kept.parameters, kept.optimizer_state, self.setting.recipe)
-        return Best(value, Point(Position(kept.epoch), model, kept.generator_state))
+        if kept is None:
+            return Best(self.evaluate(self.model)[0].value, self.here())
+        model = self.setting.backend.load_model(kept.parameters, kept.optimizer_state, self.setting.recipe)
+        return Best(self.evaluate(model)[0].value, Point(Position(kept.epoch), model, kept.generator_state))
 
     def here(self) -> Point:
         """Where training stands."""

@@ -307,6 +307,8 @@ def unbox(values: list[Any], name: str, entry: str) -> Array:
                 f"{name} must hold numbers, booleans or strings, all of the kind of row 0, {values[0]!r}: got "
                 f"{value!r} of type {type(value).__name__} at row {row}. Convert it first."
             )
+    if first == "string":
+        refuse_strings(values, name, entry)
     if first != "number":
         return np.array(values, dtype=str if first == "string" else bool)
     dtype = np.int64 if all(issubclass(one, int | np.integer) for one in kinds) else np.float64
@@ -318,6 +320,25 @@ def unbox(values: list[Any], name: str, entry: str) -> Array:
             f"{name} must fit {dtype.__name__}: got an integer beyond it at row {row}. "
             "Pass numbers as float64, identifiers as strings."
         ) from None
+
+
+def refuse_strings(values: list[str], name: str, entry: str) -> None:
+    """Strings that an array or a file cannot give back as they came."""
+    for row, value in enumerate(values):
+        if value.endswith("\0") or (not value.isascii() and not is_unicode(value)):
+            raise InputError(
+                f"{name} must hold {entry}s that are valid Unicode and do not end in NUL: got {value!r} at row {row}. "
+                "Correct it."
+            )
+
+
+def is_unicode(value: str) -> bool:
+    """Whether a file can hold it: no lone surrogate."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def kind_of(one: type) -> str | None:

@@ -262,7 +262,8 @@ def evaluate(
     s_bc = scores_bc.astype(np.float64)
     refuse_unusable(s_bc)
     weight_b = scaled(weight_b, len(s_bc))
-    found = [metric.score(loss, y_b, s_bc, weight_b) for metric in metrics]
+    with np.errstate(all="ignore"):  # what overflows shows in the value
+        found = [metric.score(loss, y_b, s_bc, weight_b) for metric in metrics]
     for score in found:
         if not math.isfinite(score.value):
             raise InputError(

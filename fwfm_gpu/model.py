@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fwfm_gpu.backends import Backend, get_backend
-from fwfm_gpu.errors import InputError, OptionError
+from fwfm_gpu.errors import InputError, InputTypeError, OptionError
 from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.history import EpochRecord, Position
 from fwfm_gpu.io.tables import is_table
@@ -53,8 +53,8 @@ class Columns:
         """
         if isinstance(X, FieldMatrix):
             rows = X
-        elif self.encoder is not None and is_table(X):
-            rows = self.encoder.transform(X)
+        elif is_table(X):
+            rows = self._read_table(X)
         else:
             rows = self._read_matrix(X)
         if rows.n_features != len(self.fields):
@@ -68,7 +68,29 @@ class Columns:
                 f"X must have the fields that the model was trained on: column {column} is of field "
                 f"{self.fields[column]}, and of field {rows.fields[column]} in X. Build X with the same fields."
             )
+        for what in ("field_names", "feature_names"):
+            self._check_names(what, getattr(rows, what))
         return rows.rounded(dtype)
+
+    def _check_names(self, what: str, found: tuple[str, ...] | None) -> None:
+        """Rows of equal width may still be of another encoder, or in another order."""
+        known = getattr(self, what)
+        if known is None or found is None or known is found or known == found:
+            return
+        i = next(i for i, (a, b) in enumerate(zip(known, found, strict=False)) if a != b)
+        raise InputError(
+            f"X must have the {what} that the model was trained on: expected {known[i]!r} at {what}[{i}], got "
+            f"{found[i]!r}. Encode X with the encoder of the training rows, or pass the table itself."
+        )
+
+    def _read_table(self, X: Any) -> FieldMatrix:
+        """A table through the encoder."""
+        if self.encoder is None:
+            raise InputTypeError(
+                f"X is a table of named columns ({type(X).__name__}), and the model was trained without an encoder. "
+                "Pass rows as in training."
+            )
+        return self.encoder.transform(X)
 
     def _read_matrix(self, X: Any) -> FieldMatrix:
         """A plain matrix, under these fields and names if it is as wide as they are."""
@@ -267,9 +289,7 @@ class FwFM:
         """
         from fwfm_gpu.training import Given, resume
 
-        if eval_metric is not None:
-            self.options = replace(self.options, eval_metric=eval_metric)
-        return resume(self, X, y, epochs, Given(sample_weight, eval_set, callbacks, progress))
+        return resume(self, X, y, epochs, Given(sample_weight, eval_set, callbacks, progress, eval_metric))
 
     def partial_fit(self, X: Any, y: Any, *, sample_weight: Any = None) -> FwFM:
         """One pass over the rows in the order given, all of them for training; nothing is drawn (numerics 8).

@@ -195,7 +195,7 @@ def plain_options(options: Options) -> Document:
     """Options as JSON: a class_weight mapping as pairs; a metric that is a function cannot be kept and becomes None."""
     document = options.plain()
     if isinstance(options.class_weight, Mapping):
-        document["class_weight"] = [[plain(label), plain(weight)] for label, weight in options.class_weight.items()]
+        document["class_weight"] = [[plain(label), float(weight)] for label, weight in options.class_weight.items()]
     metrics = options.eval_metric
     listed = metrics if isinstance(metrics, list | tuple) else [metrics]
     kept = all(isinstance(metric, str) for metric in listed)

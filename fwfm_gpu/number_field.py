@@ -17,7 +17,10 @@ from fwfm_gpu.errors import InputError
 from fwfm_gpu.matrix_reader import first_true
 from fwfm_gpu.parameters import Array
 
-__all__ = ["Cuts", "NumberField", "Scale", "cut", "fit_numbers", "standardise"]
+__all__ = ["Cuts", "NumberField", "Scale", "check_exact", "cut", "fit_numbers", "standardise"]
+
+ALL_DIGITS = 17  # of a float64
+MOST_EXACT = 2**53  # float64 tells all integers up to it apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +47,8 @@ class Cuts:
     @cached_property
     def edges(self) -> Array:
         """The smallest number of each bin but the first, (bins - 1,) float64."""
-        return np.where(self.after, np.nextafter(self.points, np.inf), self.points)
+        with np.errstate(over="ignore"):  # of the largest number, which is no peak before others
+            return np.where(self.after, np.nextafter(self.points, np.inf), self.points)
 
     def find(self, values: Array) -> Array:
         """The bin of each value, (rows,) int32."""
@@ -54,7 +58,7 @@ class Cuts:
         """``age < 25``, ``age in [25, 28)``, ``age >= 60``, and ``age=0`` for a value alone."""
         if not len(self.points):
             return [f"{name} any"]
-        ends = [(show(point), after) for point, after in zip(self.points, self.after.tolist(), strict=True)]
+        ends = list(zip(show_apart(self.points.tolist()), self.after.tolist(), strict=True))
         (low, low_after), (high, high_after) = ends[0], ends[-1]
         inner = [_name_between(name, *pair) for pair in pairwise(ends)]
         return [f"{name} {'<=' if low_after else '<'} {low}", *inner, f"{name} {'>' if high_after else '>='} {high}"]
@@ -172,7 +176,7 @@ class NumberField:
         cuts = Cuts(arrays["points"], arrays["after"]) if "points" in arrays else None
         if cuts is not None and (cuts.points.ndim != 1 or cuts.points.dtype != np.float64 or cuts.after.dtype != bool):
             raise ValueError("cuts of another dtype")
-        if cuts is not None and not (np.isfinite(cuts.points).all() and (np.diff(cuts.edges) > 0).all()):
+        if cuts is not None and not (np.isfinite(cuts.points).all() and (cuts.edges[1:] > cuts.edges[:-1]).all()):
             raise ValueError("cuts that are not finite or do not ascend")
         counts = [operator.index(document[key]) for key in ("distinct", "missing")]
         if min(counts) < 0 or (cuts is None and scale is None):
@@ -180,11 +184,22 @@ class NumberField:
         return cls(str(document["name"]), counts[0], counts[1], cuts, scale)
 
 
+def check_exact(column: Column, values: Array) -> None:
+    """Refuse integers that float64 would round; ``values`` ascend."""
+    if column.kind == "integers" and (values[-1] > MOST_EXACT or values[0] < -MOST_EXACT):
+        row = first_true(~column.missing & ((column.values > MOST_EXACT) | (column.values < -MOST_EXACT)))
+        raise InputError(
+            f"column {column.name!r} must hold integers up to 2**53 in size to be taken as numeric: got "
+            f"{column.value(row)} at row {row}. These look like identifiers: name the column in categorical, or in "
+            "numeric where they are amounts and may be rounded to float64."
+        )
+
+
 def fit_numbers(
     column: Column, present: tuple[Array, Array], numeric_as: str, bins: int, min_count: int
 ) -> NumberField:
     """Cut and scale a column of numbers, given its distinct values and their counts."""
-    values, counts = present[0].astype(np.float64), present[1]
+    values, counts = _rounded(*present)
     return NumberField(
         column.name,
         len(values),
@@ -192,6 +207,13 @@ def fit_numbers(
         None if numeric_as == "value" else cut(values, counts, bins, min_count),
         None if numeric_as == "bins" else standardise(values, counts),
     )
+
+
+def _rounded(values: Array, counts: Array) -> tuple[Array, Array]:
+    """Ascending values as float64, where large integers may become equal: merged, with the sums of their counts."""
+    values = values.astype(np.float64)
+    firsts = np.flatnonzero(np.concatenate(([True], values[1:] != values[:-1])))
+    return values[firsts], np.add.reduceat(counts, firsts)
 
 
 def cut(values: Array, counts: Array, bins: int, min_count: int) -> Cuts:
@@ -255,6 +277,24 @@ def standardise(values: Array, counts: Array) -> Scale:
     mean = math.fsum(scaled * counts) / rows
     deviation = math.sqrt(math.fsum((scaled - mean) ** 2 * counts) / rows)
     return Scale(mean * largest, (deviation * largest) or 1.0)
+
+
+def show_apart(numbers: list[float]) -> list[str]:
+    """Ascending numbers by the fewest digits, from 3 on, that tell those apart which differ."""
+    differ = [low < high for low, high in pairwise(numbers)]
+    for digits in range(3, ALL_DIGITS):
+        texts = [_show_rounded(number, digits) for number in numbers]
+        if [float(low) < float(high) for low, high in pairwise(texts)] == differ:
+            return texts
+    return [show(number) for number in numbers]
+
+
+def _show_rounded(number: float, digits: int) -> str:
+    """Whole numbers and whole parts stay as they are; what is rounded keeps its zeros, -7.00 for -6.996."""
+    if number.is_integer():
+        return show(number)
+    text = f"{number:#.{max(digits, len(str(abs(int(number)))))}g}".rstrip(".")
+    return show(float(text)) if float(text) == number or "e+" in text else text
 
 
 def show(number: float) -> str:

@@ -35,7 +35,12 @@ MOST_FACTORS = 1 << 16
 POSITIVE = ("learning_rate", "epsilon")
 NOT_NEGATIVE = ("ftrl_beta", "l1_linear", "l2_linear", "l1_factors", "l2_factors", "init_scale", "min_delta")
 BELOW_ONE = ("beta_1", "beta_2", "label_smoothing")
-NOT_ROUNDED = ("min_delta", "label_smoothing", "init_scale")  # used in float64 (numerics 4 and 8)
+NOT_ROUNDED = (
+    "min_delta",
+    "label_smoothing",
+    "init_scale",
+    "validation_fraction",
+)  # used in float64 (numerics 4 and 8)
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,8 @@ class Options:
             raise OptionError(f"{name} must be a number {wanted}; got {value!r}.")
         rounded = round_to("float64" if name in NOT_ROUNDED else self.dtype, value)
         if not (math.isfinite(rounded) and holds(value) and (name not in POSITIVE or rounded > 0)):
-            raise OptionError(f"{name} must be a finite {self.dtype} number {wanted}; got {value!r}.")
+            kind = "" if name in NOT_ROUNDED else f"{self.dtype} "
+            raise OptionError(f"{name} must be a finite {kind}number {wanted}; got {value!r}.")
 
     def plain(self) -> dict[str, Any]:
         """The options as plain Python values."""

@@ -152,8 +152,8 @@ def make_evaluation(
         return None
     if options.eval_metric is None:
         raise OptionError(
-            "eval_metric was a function, which a model file cannot keep. Set it again before training on: "
-            "model.options = dataclasses.replace(model.options, eval_metric=...)."
+            "eval_metric was a function, which a model file cannot keep. Pass it again: "
+            "continue_training(..., eval_metric=...)."
         )
     metrics = resolve_metrics(options.eval_metric, settled.loss)
     if eval_set is None:

@@ -7,7 +7,8 @@ import math
 import numpy as np
 
 from fwfm_gpu.encoding_report import FieldReport
-from fwfm_gpu.report_charts import heat_map
+from fwfm_gpu.parameters import Array
+from fwfm_gpu.report_charts import Shades, heat_map
 from fwfm_gpu.report_findings import Findings, Pairs, strongest
 from fwfm_gpu.report_html import (
     MINUS,
@@ -32,6 +33,7 @@ __all__ = ["write_fields", "write_pairs"]
 
 MOST_PAIRS = 20  # in the table
 MOST_IN_TABLE = 200  # fields
+LEAST_SPAN = 0.9, 1.1  # of |R|, that all but equal weights look so
 
 
 def write_pairs(findings: Findings) -> Markup:
@@ -43,7 +45,7 @@ def write_pairs(findings: Findings) -> Markup:
     if not np.any(np.isfinite(pairs.information)):
         return section("pairs", "Field pairs", "No row holds features of two fields: there are no pairs to show.")
     held = findings.model.options.field_weights == "ones"
-    shown = [names[p] for p in pairs.fields]
+    shown, R = [names[p] for p in pairs.fields], np.abs(pairs.weight)
     of_classes = ", the mean over labels" if len(findings.model.parameters.R) > 1 else ""
     left = (
         picture(
@@ -54,7 +56,7 @@ def write_pairs(findings: Findings) -> Markup:
         if held
         else picture(
             "What the model learned: |R|",
-            heat_map("weights", "Heat map of |R| of each field pair.", np.abs(pairs.weight), (shown, shown)),
+            heat_map("weights", "Heat map of |R| of each field pair.", R, (shown, shown), shades_of_weights(R)),
             f"The weight that the model gives to each pair of fields{of_classes}. Every pair started at 1.",
         )
     )
@@ -68,6 +70,12 @@ def write_pairs(findings: Findings) -> Markup:
     width = 120 + 12.5 * len(shown) if len(shown) > 25 else 340
     body = [pictures(left, right, least=round(width)), pairs_table(findings, pairs)]
     return section("pairs", "Field pairs", lede, *body, broad=len(shown) > 8)
+
+
+def shades_of_weights(R: Array) -> Shades:
+    """Shades that take in some distance from 1, where every pair started: noise has no contrast."""
+    low, high = LEAST_SPAN
+    return Shades(min(low, float(np.nanmin(R))), max(high, float(np.nanmax(R))))
 
 
 def said_of_pairs(findings: Findings, pairs: Pairs) -> str:

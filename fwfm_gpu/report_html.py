@@ -10,6 +10,7 @@ from html import escape
 __all__ = [
     "MINUS",
     "NONE",
+    "RAISED",
     "TIMES",
     "Column",
     "Markup",

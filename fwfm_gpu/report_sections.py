@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from fwfm_gpu.encoding import FieldEncoder
 from fwfm_gpu.field_pairs import deciles
 from fwfm_gpu.history import EpochRecord
 from fwfm_gpu.metrics import METRICS
 from fwfm_gpu.model import FwFM
 from fwfm_gpu.options import Options
 from fwfm_gpu.parameters import Array
-from fwfm_gpu.report_charts import calibration, curves, drawn_with, heat_map, histograms, scatter
+from fwfm_gpu.report_charts import Shades, calibration, curves, drawn_with, heat_map, histograms, scatter
 from fwfm_gpu.report_fields import write_fields, write_pairs
 from fwfm_gpu.report_findings import Comparison, Findings, strongest, thinned
 from fwfm_gpu.report_html import (
@@ -41,8 +42,9 @@ MOST_EPOCHS = 50  # in the table
 MOST_POINTS = 400  # of a curve
 MOST_LABELS = 30  # in a chart
 MOST_LETTERS = 300  # of an option
+ENCODER_OPTIONS = "categorical", "numeric", "bins", "min_count", "unknown", "numeric_as"
 MOST_SHADE = 0.4  # share of a label's rows that the strongest shade stands for
-SHADES = "0%", f"{MOST_SHADE:.0%} of the rows, or more"
+SHADES = Shades(0, MOST_SHADE, ("0%", f"{MOST_SHADE:.0%} of the rows, or more"))
 
 RULES = {"adagrad": "AdaGrad", "adam": "Adam", "ftrl": "FTRL", "sgd": "SGD"}
 METRIC_WORDS = {
@@ -120,10 +122,10 @@ def summary(findings: Findings) -> str:
         error, explained = findings.value("rmse"), findings.value("r2")
         assert error is not None
         text = f"it explains {share(explained.value)} of the variance; " if explained and explained.value >= 0 else ""
-        return (
-            f"Predicts a number {given}. {rows} {text}its typical error (RMSE) is {number(error.value)}, against "
-            f"{number(error.baseline)} for always predicting the mean."
-        )
+        constant = f"against {number(error.baseline)} for always predicting the mean"
+        if error.value > error.baseline:
+            constant = f"worse than always predicting the mean, whose error is {number(error.baseline)}"
+        return f"Predicts a number {given}. {rows} {text}its typical error (RMSE) is {number(error.value)}, {constant}."
     loss, right = findings.value("logloss"), findings.value("accuracy")
     assert loss is not None and right is not None
     change = abs(1 - loss.value / loss.baseline) if loss.baseline else math.nan
@@ -291,8 +293,9 @@ def write_regression(findings: Findings) -> Markup:
         picture(
             "Predicted against true",
             scatter("scores", "Predicted against true values.", predicted, true, (means[0], means[1])),
-            "Each row by its prediction and its true value; many rows as shades, stronger for more. Dots on the dashed "
-            "line mean that predictions of that size are right on average.",
+            "Each row by its prediction and its true value; many rows as shades, stronger for more. A large dot is the "
+            "mean of a tenth of the rows, in the order of their predictions: on the dashed line, predictions of that "
+            "size are right on average.",
         ),
         picture(
             "Errors",
@@ -321,9 +324,14 @@ def write_settings(findings: Findings) -> Markup:
         rows.append([tag("code", entry.name), tag("strong", text) if text != usual else text, usual])
         if text != usual:
             changed.append(f"    {entry.name}={text},\n")
+    encoder = model.columns.encoder
     if model.options.validation_fraction is None and model.history and model.history[-1].metrics:
-        changed.append("    eval_set=(X_valid, y_valid),\n")
-    call = f"import fwfm_gpu\n\nmodel = fwfm_gpu.train(\n    X,\n    y,\n{''.join(changed)})"
+        held_out = "X_valid" if encoder is None else "encoder.transform(valid_table)"
+        changed.append(f"    eval_set=({held_out}, y_valid),\n")
+    X, encoding = (
+        ("X", "") if encoder is None else ("rows", f"{call_of(encoder)}\nrows = encoder.fit_transform(table)\n")
+    )
+    call = f"import fwfm_gpu\n\n{encoding}model = fwfm_gpu.train(\n    {X},\n    y,\n{''.join(changed)})"
     lede = "Every option of train, those that differ from the default in bold, and the call that trains such a model."
     remark = (
         "The same rows in the same order, the same options and the same NumPy give the same model to the bit. "
@@ -333,6 +341,17 @@ def write_settings(findings: Findings) -> Markup:
     code = tag("pre", tag("code", call), tabindex="0", role="region", aria_label="How to reproduce")
     body = [tag("h3", "How to reproduce"), code, tag("p", remark, class_="remark"), table("Options", columns, rows)]
     return section("settings", "Settings", lede, *body)
+
+
+def call_of(encoder: FieldEncoder) -> str:
+    """The call that makes such an encoder, with the options that differ from the default."""
+    default = FieldEncoder()
+    options = []
+    for name in ENCODER_OPTIONS:
+        value, usual = getattr(encoder, name), getattr(default, name)
+        if value != usual:
+            options.append(f"    {name}={list(value) if isinstance(value, tuple) else value!r},\n")
+    return "encoder = fwfm_gpu.FieldEncoder(" + (f"\n{''.join(options)}" if options else "") + ")"
 
 
 def written(value: Any) -> str:

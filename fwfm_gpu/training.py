@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -12,9 +13,10 @@ import numpy as np
 from fwfm_gpu.backends import get_backend
 from fwfm_gpu.callbacks import Callback, Callbacks, Status
 from fwfm_gpu.epochs import Loop, Setting, diverged
-from fwfm_gpu.errors import FwfmWarning, MissingStateError, OptionError, StreamWarning
+from fwfm_gpu.errors import FwfmWarning, InputTypeError, MissingStateError, OptionError, StreamWarning
 from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.history import Position
+from fwfm_gpu.io.tables import is_table
 from fwfm_gpu.labels import choose_loss, encode_targets
 from fwfm_gpu.model import Columns, FwFM, Trained
 from fwfm_gpu.options import Metrics, Options, check_integer
@@ -45,6 +47,7 @@ class Given:
     eval_set: EvalSet | None = None
     callbacks: Iterable[CallbackLike] = ()
     progress: bool | str = "auto"
+    eval_metric: Metrics | None = None  # None: as in the options
 
 
 def train(
@@ -103,7 +106,8 @@ def train(
     n_threads : int, optional
         For engines that use threads; the NumPy engine does not. Never changes a bit.
     loss : {"auto", "logistic", "squared", "softmax"}
-        ``"auto"``: two labels logistic, 3 to 50 labels softmax, floating-point values squared.
+        ``"auto"``: two labels logistic, 3 to 50 labels softmax, floating-point values squared. Steps start from scores
+        near 0, so standardise y for squared loss: subtract its mean, divide by its standard deviation.
     n_factors : int
         k, the length of each feature's vector; 0 is the linear model.
     epochs, batch_size : int
@@ -165,11 +169,18 @@ def train(
     """
     passed = locals()
     options = Options(**{name: passed[name] for name in Options.__dataclass_fields__})
+    if eval_metric is None:
+        raise OptionError('eval_metric must be "auto", the name of a metric, a callable or a list of those; got None.')
     return start(X, y, fields, options, Given(sample_weight, eval_set, callbacks, progress))
 
 
 def start(X: Any, y: Any, fields: Any, options: Options, given: Given) -> FwFM:
     """A new model, trained."""
+    if is_table(X):
+        raise InputTypeError(
+            f"X is a table of named columns ({type(X).__name__}): pass FieldEncoder().fit_transform(X), so that the "
+            "model keeps the encoder and reads such tables; or a plain array of its numbers."
+        )
     rows = FieldMatrix.from_matrix(X, fields).rounded(options.dtype)
     loss = choose_loss(y, options.loss)
     targets, labels = encode_targets(y, loss)
@@ -232,6 +243,8 @@ def resume(model: FwFM, X: Any, y: Any, epochs: int, given: Given) -> FwFM:
     """``FwFM.continue_training``: the model is changed when all went well, or stopped by Ctrl-C."""
     check_integer("epochs", epochs, 0)
     settled, problem = reopen(model, X, y, given.sample_weight)
+    if given.eval_metric is not None:
+        settled = replace(settled, options=replace(settled.options, eval_metric=given.eval_metric))
     trained = model.trained
     print_of_data = fingerprint(problem)
     if trained.position.batches and print_of_data != trained.data_fingerprint:
@@ -253,7 +266,8 @@ def resume(model: FwFM, X: Any, y: Any, epochs: int, given: Given) -> FwFM:
     trained_on, held = hold_out(options, problem.rows.n_rows, np.random.default_rng(options.seed))
     session = (settled, training_part(problem, trained_on), held)
     start_point = replace(trained, data_fingerprint=print_of_data)
-    model.trained = run_loop(session, start_point, epochs, given).trained
+    done = run_loop(session, start_point, epochs, given)
+    model.options, model.trained = done.options, done.trained
     return model
 
 
@@ -286,6 +300,7 @@ def pass_once(model: FwFM, X: Any, y: Any, sample_weight: Any) -> FwFM:
     settled, problem = reopen(model, X, y, sample_weight)
     trained, backend = model.trained, get_backend(settled.options.device)
     recipe = settled.options.recipe(settled.loss)
+    began = time.perf_counter()
     resident = backend.load_model(trained.parameters, trained.optimizer_state, recipe)
     run = backend.begin(resident, backend.load_data(problem.rows, problem.y, problem.weight), problem.visited)
     backend.advance(run, -(-len(problem.visited) // recipe.batch_size))
@@ -294,5 +309,19 @@ def pass_once(model: FwFM, X: Any, y: Any, sample_weight: Any) -> FwFM:
     if collected.first_bad is not None:
         raise diverged(replace(position, batches=collected.first_bad), model)
     parameters, state = backend.fetch_model(resident)
-    model.trained = replace(trained, parameters=parameters, optimizer_state=state, position=position, best=None)
+    if trained.position.batches:
+        warnings.warn(
+            f"epoch {position.epochs + 1} was interrupted, and a pass begins elsewhere: its rest is left out.",
+            FwfmWarning,
+            stacklevel=3,
+        )
+    model.trained = replace(
+        trained,
+        parameters=parameters,
+        optimizer_state=state,
+        position=position,
+        seconds=trained.seconds + time.perf_counter() - began,
+        data_fingerprint=fingerprint(problem),
+        best=None,
+    )
     return model

@@ -7,6 +7,7 @@ epochs must give. The very engine object that training drives is driven through 
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,9 @@ __all__ = ["PACKAGED_VECTORS", "Difference", "find_vectors", "verify_vector"]
 
 PACKAGED_VECTORS = Path(__file__).parent / "vectors"
 GROUPS = ("w0", "w", "V", "R")
+NEEDED = {"config", "indptr", "indices", "data", "fields", "y", "orders", "scores_seen"} | {
+    f"{when}_{group}" for when in ("start", "end") for group in GROUPS
+}
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,7 @@ def find_vectors(folder: Path | str | None = None) -> list[Path]:
 
 def verify_vector(backend: Backend, path: Path) -> Difference | None:
     """Drive an engine through one vector. Returns the first difference, or None when every bit is equal."""
-    with np.load(path, allow_pickle=False) as archive:
-        vector = {name: archive[name] for name in archive.files}
+    vector = read_vector(path)
     config = json.loads(str(vector["config"]))
     T = np.dtype(config["dtype"])
     rows = FieldMatrix(
@@ -85,6 +88,25 @@ def verify_vector(backend: Backend, path: Path) -> Difference | None:
         if difference := first_difference(f"scores_seen[{epoch}]", vector["scores_seen"][epoch], scores):
             return difference
     return compare(vector, *backend.fetch_model(model))
+
+
+def read_vector(path: Path) -> dict[str, Array]:
+    """The arrays of a vector.
+
+    Raises
+    ------
+    InputError
+        It is none: unreadable, or arrays are missing.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            vector = {name: archive[name] for name in archive.files}
+    except (AttributeError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} must be a conformance vector, an .npz file: {error}. Fetch it again.") from error
+    missing = sorted(NEEDED - vector.keys())
+    if missing:
+        raise InputError(f"{path} must be a conformance vector: it lacks {', '.join(missing)}. Name another folder.")
+    return vector
 
 
 def vector_recipe(config: dict[str, Any]) -> Recipe:

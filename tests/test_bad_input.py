@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -468,10 +469,27 @@ def test_a_label_that_no_file_can_hold(tmp_path):
     path = tmp_path / "model.fwfm"
     train(GOOD, LABELS, epochs=0).save(path)
     former = path.read_bytes()
-    model = train(GOOD, np.where(LABELS == "yes", "\ud800", "no"), epochs=0)
+    model = train(GOOD, LABELS, epochs=0)
+    model.labels = replace(model.labels, classes=np.array(["no", "\ud800"]))  # train would refuse it
     refused(model.save, InputError, "valid Unicode", path)
     assert path.read_bytes() == former
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("label", ["\ud800", "a\0"])
+def test_a_label_that_would_not_come_back_is_refused(label):
+    refused(train, InputError, "label.* at row 1", GOOD, ["no", label] * (len(LABELS) // 2))
+
+
+def test_a_table_is_refused_with_what_to_do():
+    refused(train, InputTypeError, "FieldEncoder", {"a": [1.0, 2.0]}, [0, 1])
+    model = train(GOOD, LABELS, epochs=0)
+    refused(model.predict, InputTypeError, "without an encoder", {"a": [1.0, 2.0]})
+
+
+def test_no_metric_is_refused():
+    with pytest.raises(OptionError, match="eval_metric must be"):
+        train(GOOD, LABELS, eval_metric=None)
 
 
 # good input, however odd: accepted, and left as it is

@@ -83,10 +83,12 @@ REFUSED = [
     (np.array([NAN, -np.inf]), InputError, "must be finite: got -inf at row 1"),
     (np.array([2**63], np.uint64), InputError, "below 2**63"),
     ([1, 2**63], InputError, "below 2**63"),
+    ([None, 1.5, 2**2000], InputError, "got an integer of 2001 bits, beyond what float64 holds, at row 2"),
+    ([1.5, -(2**2000)], InputError, "at row 1"),
     (np.zeros((2, 1)), InputError, "must be 1-D, one value per row: got shape (2, 1)"),
     ([[1], [2]], InputError, "must be 1-D"),
     (3, InputError, "must be 1-D, one value per row: got shape ()"),
-    ("abc", InputError, "must be 1-D, one value per row: got shape ()"),
+    ("abc", InputError, "got shape (). For a single row, make it a list: ['abc']."),
 ]
 
 
@@ -95,6 +97,14 @@ def test_what_is_not_understood_is_refused_by_name(values, error, message):
     with pytest.raises(error, match="column 'x'") as refused:
         read_column("x", values)
     assert message in str(refused.value)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.skipif(np.finfo(np.longdouble).max == np.finfo(float).max, reason="longdouble is float64 here")
+@pytest.mark.parametrize("make", [list, np.array])
+def test_a_longdouble_beyond_float64_is_refused(make):
+    with pytest.raises(InputError, match=r"column 'x' must be finite: got .* at row 1"):
+        read_column("x", make([np.longdouble(1), np.longdouble("1e4000")]))
 
 
 def test_pandas_own_missing_values_are_missing():

@@ -47,3 +47,10 @@ def test_the_files_are_the_same_wherever_they_are_made():
         content = (demo.DATA / f"adult-{part}.csv.gz").read_bytes()
         assert content[4:8] == bytes(4)  # no time of writing
         assert gzip.decompress(content).startswith(b"age,workclass,fnlwgt,")
+
+
+def test_a_report_that_cannot_be_written_is_refused_first(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("matplotlib", reason="the demo writes a report: fwfm-gpu[plots]")
+    monkeypatch.setattr(demo, "train", None)
+    assert main(["demo", "--report", str(tmp_path / "nowhere" / "page.html")]) == 2
+    assert "nowhere" in capsys.readouterr().err

@@ -111,6 +111,47 @@ class TestFit:
         assert counts.pop("gain <= 0") == 900
         assert len(counts) == 8 and set(counts.values()) <= {12, 13}
 
+    @pytest.mark.parametrize("sign", [1, -1])
+    def test_integers_that_would_be_rounded_are_refused_unless_named(self, sign):
+        table = {"i": sign * (np.arange(100) + 2**60)}
+        with pytest.raises(InputError, match=r"column 'i' must hold integers up to 2\*\*53.*at row 0.*identifiers"):
+            FieldEncoder(min_count=1).fit(table)
+        assert FieldEncoder(["i"], min_count=1).fit(table).report()[0].features == 100
+        assert FieldEncoder(min_count=1).fit({"i": table["i"][:50]}).report()[0].kind == "categorical"
+        assert FieldEncoder(min_count=1).fit({"i": sign * (2**53 - np.arange(100))}).report()[0].kind == "numeric"
+
+    @pytest.mark.parametrize("numeric_as", ["bins", "value", "both"])
+    def test_named_integers_that_round_to_one_number_are_one(self, numeric_as):
+        table = {"i": np.arange(2000) + 2**60}  # float64 holds every 256th
+        encoder = FieldEncoder(numeric=["i"], min_count=1, numeric_as=numeric_as)
+        rows = encoder.fit_transform(table)
+        assert encoder.report()[0].distinct == len(np.unique(table["i"].astype(np.float64)))
+        assert len(set(rows.feature_names)) == rows.n_features
+        again = FieldEncoder.restore(*encoder.describe()).transform(table)
+        assert again.indices.tobytes() == rows.indices.tobytes()
+        assert again.values.tobytes() == rows.values.tobytes()
+
+    @pytest.mark.parametrize(
+        ("table", "names"),
+        [
+            ({"a": ["x=y", "z"], "a=x": ["y", "w"]}, ("'a'=x=y", "a=z", "a=x=w", "'a=x'=y")),
+            ({"a": ["x"], "'a'": ["x"]}, ("a=x", "'a'=x")),
+            ({"'a'": ["x=y"], "a": ["x=y"], "a=x": ["y"]}, ("\"'a'\"=x=y", "'a'=x=y", "'a=x'=y")),
+        ],
+    )
+    def test_names_that_collide_quote_their_column(self, table, names):
+        assert set(FieldEncoder(min_count=1).fit_transform(table).feature_names) == set(names)
+
+    @pytest.mark.filterwarnings("error")
+    @pytest.mark.parametrize(
+        ("numeric_as", "low"),
+        [("bins", 0.0), ("value", 0.0), ("both", 0.0), ("bins", -np.finfo(float).max)],
+    )
+    def test_the_largest_numbers_give_no_warning(self, numeric_as, low):
+        table = {"x": [low, 1.0, 2.0, *[np.finfo(float).max] * 3]}
+        encoder = FieldEncoder(min_count=1, numeric_as=numeric_as).fit(table)
+        FieldEncoder.restore(*encoder.describe()).transform(table)
+
     def test_fit_again_forgets_and_leaves_earlier_rows_their_encoder(self, encoder):
         rows = encoder.transform(TABLE)
         encoder.fit({"x": ["a"]})
@@ -336,8 +377,19 @@ class TestRestore:
         with pytest.raises(ModelFileError, match="an encoder must be described by what describe"):
             FieldEncoder.restore(arrays, document)
 
+    def test_the_refusal_ends_in_one_full_stop(self):
+        arrays, document = FieldEncoder(bins=2, min_count=1).fit(TABLE).describe()
+        document["options"]["bins"] = 0
+        with pytest.raises(ModelFileError) as refused:
+            FieldEncoder.restore(arrays, document)
+        assert ".." not in str(refused.value)
+
 
 class TestBadInput:
+    def test_a_table_without_columns_says_so(self, encoder):
+        with pytest.raises(InputError, match=r"not there\. There are none\."):
+            encoder.transform({})
+
     @pytest.mark.parametrize(
         ("options", "message"),
         [
@@ -349,6 +401,9 @@ class TestBadInput:
             ({"numeric_as": "log"}, "numeric_as must be one of 'bins', 'value', 'both', got 'log'"),
             ({"categorical": "age"}, "categorical must be a list of column names, got 'age'"),
             ({"numeric": [1]}, "numeric must be a list of column names"),
+            ({"categorical": 3}, "categorical must be a list of column names, got 3"),
+            ({"unknown": np.array([1, 2])}, "unknown must be one of"),
+            ({"numeric_as": ["bins"]}, "numeric_as must be one of"),
             ({"categorical": ["a", "b"], "numeric": ["b"]}, "column 'b' is named in both categorical and numeric"),
         ],
     )

@@ -7,7 +7,7 @@ import pytest
 
 import fwfm_gpu
 from fwfm_gpu import Callback, FieldMatrix, epochs
-from fwfm_gpu.errors import DivergenceError
+from fwfm_gpu.errors import DivergenceError, FwfmWarning, OptionError
 from fwfm_gpu.metrics import evaluate, resolve_metrics
 
 RULES = ("sgd", "adagrad", "adam", "ftrl")
@@ -132,8 +132,8 @@ def test_the_best_epoch_is_restored(rule, loss):
 
 def test_training_goes_on_from_the_best_epoch(tmp_path):
     X, y = make_rows()
-    model = train(X, y, epochs=9, patience=2, eval_set=(X, y), eval_metric=scripted([5, 4, 6, 7, 3, 2]))
-    assert model.best_epoch == 2
+    model = train(X, y, epochs=9, patience=2, eval_set=(X, y), eval_metric=scripted([5, 4, 6, 7, 4, 3, 2]))
+    assert model.best_epoch == 2  # its 4 is measured again before training goes on
     model.continue_training(X, y, epochs=2, eval_set=(X, y), progress=False)
     assert bits(model) == bits(train(X, y, epochs=4))
     assert values_of(model, "scripted") == [5, 4, 3, 2]
@@ -142,7 +142,7 @@ def test_training_goes_on_from_the_best_epoch(tmp_path):
 
 def test_training_that_goes_on_has_the_best_epoch_to_beat():
     X, y = make_rows()
-    model = train(X, y, epochs=3, patience=2, eval_set=(X, y), eval_metric=scripted([5, 4, 3, 3.5, 3.25, 1]))
+    model = train(X, y, epochs=3, patience=2, eval_set=(X, y), eval_metric=scripted([5, 4, 3, 3, 3.5, 3.25, 1]))
     model.continue_training(X, y, epochs=9, eval_set=(X, y), progress=False)
     assert model.best_epoch == 3
     assert bits(model) == bits(train(X, y, epochs=3))
@@ -391,7 +391,7 @@ def test_patience_goes_on_through_a_stop_and_a_file(rule, stopped_in, tmp_path):
     stopped.save(tmp_path / "model.fwfm")
     never_stopped = train(X, y, **options, eval_metric=scripted(script))
     for model in (fwfm_gpu.load(tmp_path / "model.fwfm"), stopped):
-        rest = scripted(script[stopped_in - 1 :])
+        rest = scripted([script[0], *script[stopped_in - 1 :]])  # the best epoch is measured again
         model.continue_training(X, y, epochs=9, eval_set=(X, y), eval_metric=rest, progress=False)
         assert (model.best_epoch, model.trained.best) == (1, None)
         assert bits(model) == bits(never_stopped)
@@ -403,4 +403,34 @@ def test_a_pass_forgets_the_best_epoch():
     X, y = make_rows()
     model = train(X, y, eval_set=(X, y), eval_metric=scripted([1, 2]), patience=3, callbacks=[StopAt(2, 2)])
     assert model.trained.best is not None
-    assert model.partial_fit(X, y).trained.best is None
+    with pytest.warns(FwfmWarning, match="its rest is left out"):
+        model.partial_fit(X, y)
+    assert model.trained.best is None
+
+
+def test_another_metric_is_not_compared_with_the_former():
+    X, y = make_rows()
+    options = {"eval_set": (X, y), "patience": 1, "learning_rate": 0.005}
+    model = train(X, y, epochs=1, eval_metric="accuracy", **options)
+    model.continue_training(X, y, epochs=6, eval_set=(X, y), eval_metric="logloss", progress=False)
+    assert model.best_epoch == 7  # logloss falls in every epoch, though it starts above the accuracy
+    assert list(model.history[-1].metrics) == ["logloss"]
+
+
+def test_what_a_pass_broke_is_measured_anew():
+    X, y = make_rows(count=400)
+    model = train(X, y, epochs=15, eval_set=(X, y), patience=1)
+    for _ in range(8):
+        model.partial_fit(X, np.where(y == "even", "odd", "even"))
+    model.continue_training(X, y, epochs=1, eval_set=(X, y), progress=False)
+    assert model.best_epoch == len(model.history)  # better than where it stood, though worse than the record
+
+
+def test_a_metric_that_does_not_fit_leaves_the_model():
+    X, y = make_rows()
+    model = train(X, y)
+    options, before = model.options, bits(model)
+    with pytest.raises(OptionError, match="rmse"):
+        model.continue_training(X, y, epochs=1, eval_set=(X, y), eval_metric="rmse", progress=False)
+    assert model.options is options
+    assert bits(model) == before

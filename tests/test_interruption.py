@@ -129,7 +129,8 @@ def test_an_epoch_interrupted_on_other_data_is_left_out():
 
 def test_a_pass_leaves_the_interrupted_epoch_behind():
     model = interrupted()
-    model.partial_fit(X, y)
+    with pytest.warns(FwfmWarning, match="epoch 2 was interrupted, and a pass begins elsewhere"):
+        model.partial_fit(X, y)
     position = model.trained.position
     assert (position.epochs, position.batches, position.loss) == (1, 0, 0.0)
 
@@ -231,6 +232,16 @@ def test_an_ignored_signal_stays_ignored():
     finally:
         signal.signal(signal.SIGINT, former)
     assert not interruption.requested
+
+
+def test_ctrl_c_during_the_evaluation_starts_no_other_epoch():
+    class CtrlCAfter(Callback):
+        def on_epoch(self, status):
+            signal.raise_signal(signal.SIGINT)
+
+    for batch_size in (8, 64):
+        model = interrupted(CtrlCAfter(), batch_size=batch_size)
+        assert (model.trained.position.epochs, model.trained.position.batches) == (1, 0)
 
 
 def test_ctrl_c_after_the_last_epoch_stops_nothing():

@@ -193,10 +193,10 @@ def test_a_metric_that_is_a_function_is_not_kept(metrics, there_and_back):
     assert loaded.options == replace(model.options, eval_metric=None)
     assert loaded.history == model.history
     loaded.continue_training(X, Y["logistic"], epochs=1, progress=False)  # nothing to evaluate
-    with pytest.raises(OptionError, match=r"eval_metric was a function.*Set it again"):
+    with pytest.raises(OptionError, match=r"eval_metric was a function.*Pass it again"):
         loaded.continue_training(X, Y["logistic"], epochs=1, **evaluation, progress=False)
-    loaded.options = replace(loaded.options, eval_metric=mine)
-    loaded.continue_training(X, Y["logistic"], epochs=1, **evaluation, progress=False)
+    loaded.continue_training(X, Y["logistic"], epochs=1, **evaluation, eval_metric=mine, progress=False)
+    assert loaded.options.eval_metric is mine
     assert loaded.history[-1].metrics == {"mine": 0.25}
 
 
@@ -571,3 +571,8 @@ def test_no_module_pickles(module):
             assert not PICKLES & {(node.module or "").split(".")[0], *(alias.name for alias in node.names)}
         if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
             assert ast.unparse(node.value) == "False"
+
+
+def test_a_boolean_class_weight_is_a_number_in_the_file(there_and_back):
+    model = train(class_weight={"up": True})
+    assert there_and_back(model).options.class_weight == {"up": 1.0}

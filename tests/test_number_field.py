@@ -7,7 +7,7 @@ from operator import ge, gt, le, lt
 import numpy as np
 import pytest
 
-from fwfm_gpu.number_field import cut, find_peaks, standardise
+from fwfm_gpu.number_field import Cuts, cut, find_peaks, standardise
 
 SKEWED = np.concatenate((np.zeros(900), np.arange(1.0, 101.0)))  # nine rows of ten are 0
 
@@ -105,6 +105,24 @@ def test_a_bin_is_what_its_name_says(seed):
     asked = np.concatenate((rows, np.nextafter(rows, 0.0), np.nextafter(rows, 1e300), [-1e308, 1e308]))
     for value, number in zip(asked.tolist(), cuts.find(asked).tolist(), strict=True):
         assert holds(cuts.names("x")[number], value)
+
+
+@pytest.mark.parametrize(
+    ("points", "names"),
+    [
+        ([-0.6784662158704471, -0.017247143727842716], ["x < -0.678", "x in [-0.678, -0.0172)", "x >= -0.0172"]),
+        ([0.5, 2.0, 1234567.0], ["x < 0.5", "x in [0.5, 2)", "x in [2, 1234567)", "x >= 1234567"]),
+        ([0.12341, 0.12342], ["x < 0.12341", "x in [0.12341, 0.12342)", "x >= 0.12342"]),
+        ([1.9999, 2.0], ["x < 1.9999", "x in [1.9999, 2)", "x >= 2"]),
+        ([-6.996, 0.5], ["x < -7.00", "x in [-7.00, 0.5)", "x >= 0.5"]),
+        ([1.23456e-7], ["x < 1.23e-07", "x >= 1.23e-07"]),
+        ([12345.678], ["x < 12346", "x >= 12346"]),
+        ([99999.9], ["x < 100000", "x >= 100000"]),
+        ([0.1, 0.1 + 2**-56], ["x < 0.1", "x in [0.1, 0.10000000000000002)", "x >= 0.10000000000000002"]),
+    ],
+)
+def test_names_show_the_fewest_digits_that_tell_points_apart(points, names):
+    assert Cuts(np.array(points), np.zeros(len(points), bool)).names("x") == names
 
 
 def holds(name, value):

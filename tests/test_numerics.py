@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from decimal import Decimal, localcontext
+from decimal import Decimal, FloatOperation, Inexact, localcontext
 from fractions import Fraction
 
 import numpy as np
@@ -155,3 +155,9 @@ def test_the_engine_refuses_a_process_that_flushes_them(monkeypatch):
 )
 def test_pair_starts(z, starts):
     assert pair_starts(z) == starts
+
+
+def test_the_callers_decimal_traps_are_not_ours():
+    with localcontext() as context:
+        context.traps[FloatOperation] = context.traps[Inexact] = True
+        assert len(bias_corrections(0.7701, 10)) == 11

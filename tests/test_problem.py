@@ -203,7 +203,9 @@ def test_a_metric_of_ones_own_is_not_called_in_vain():
 
 
 def test_a_metric_that_a_file_lost_is_asked_for():
-    with pytest.raises(OptionError, match=r"eval_metric was a function.*model\.options = dataclasses\.replace"):
+    with pytest.raises(
+        OptionError, match=r"eval_metric was a function.*continue_training\(\.\.\., eval_metric=\.\.\.\)"
+    ):
         evaluation((ROWS, ["a", "b"] * 10), eval_metric=None)
     assert evaluation(eval_metric=None) is None
 

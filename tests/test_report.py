@@ -20,6 +20,8 @@ from fwfm_gpu.encoding import FieldEncoder
 from fwfm_gpu.errors import InputError, InputTypeError, MissingExtraError
 from fwfm_gpu.history import EpochRecord
 from fwfm_gpu.report import report
+from fwfm_gpu.report_charts import compact
+from fwfm_gpu.report_fields import shades_of_weights
 from fwfm_gpu.report_findings import find, thinned
 from fwfm_gpu.report_html import VOID
 
@@ -379,6 +381,52 @@ def test_what_an_encoder_knows_stands_in_the_table(write):
     assert "How the columns were encoded" in page and "categorical" in page
     assert "missing values contribute nothing" in page
     assert write(model, table, np.arange(40) % 2).source == page.source
+
+
+def test_the_call_that_trains_such_a_model_encodes_its_table_first(write):
+    table = {"town": np.array(["a", "b", "b", "c"] * 10, object), "size": np.linspace(0, 1, 40)}
+    X = FieldEncoder(categorical=["town"], min_count=11).fit_transform(table)
+    page = write(fwfm_gpu.train(X, np.arange(40) % 2, progress=False, epochs=1), X, np.arange(40) % 2)
+    assert "encoder = fwfm_gpu.FieldEncoder( categorical=['town'], min_count=11, )" in page
+    assert "rows = encoder.fit_transform(table) model = fwfm_gpu.train( rows, y," in page
+    X = FieldEncoder().fit_transform(table)
+    page = write(fwfm_gpu.train(X, np.arange(40) % 2, progress=False, epochs=1), X, np.arange(40) % 2)
+    assert "encoder = fwfm_gpu.FieldEncoder() rows" in page
+
+
+def test_a_model_worse_than_the_mean_is_called_so(page_of, write):
+    page = write(model_of("squared"), rows(), np.full(ROWS, 3e5) + 100 * SCORE)
+    assert "worse than always predicting the mean" in page
+    assert "worse than always" not in page_of("squared")
+
+
+def test_epochs_are_whole_numbers(write):
+    page = write(model_of("logistic", epochs=1), rows(), Y["logistic"])
+    chart = re.search(r"<h3>Loss</h3>.*?</svg>", page.source, re.S)[0]
+    ticks = re.findall(r">([^<>]+)</text>", chart.partition(">epoch<")[0])
+    assert ticks == ["1"]
+
+
+def test_nearly_equal_field_weights_share_a_shade():
+    alike = shades_of_weights(np.array([[np.nan, 0.9001], [0.901, np.nan]]))
+    assert (alike.low, alike.high) == (0.9, 1.1)
+    apart = shades_of_weights(np.array([[np.nan, 0.2], [3.0, np.nan]]))
+    assert (apart.low, apart.high) == (0.2, 3.0)
+
+
+@pytest.mark.parametrize(
+    "ticks, texts",
+    [
+        ([0, 20000, 40000], ["0", "20,000", "40,000"]),
+        ([0, 0.25, 0.5], ["0", "0.25", "0.50"]),
+        ([-1e10, 0, 1e10], ["\u221210\u00b710\u2079", "0", "10\u00b710\u2079"]),
+        ([1.5e6, 2e6], ["1.5\u00b710\u2076", "2.0\u00b710\u2076"]),
+        ([300000, 300000.5], ["300,000.0", "300,000.5"]),
+        ([], []),
+    ],
+)
+def test_ticks_are_short_and_told_apart(ticks, texts):
+    assert compact(ticks) == texts
 
 
 # what it refuses

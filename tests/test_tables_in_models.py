@@ -120,3 +120,11 @@ def test_an_encoder_of_other_columns_is_refused(model, tmp_path):
     write_file(path, arrays, document)
     with pytest.raises(ModelFileError, match="encoder"):
         fwfm_gpu.load(path)
+
+
+def test_rows_of_another_encoder_are_refused():
+    rows = fwfm_gpu.FieldEncoder(min_count=1).fit_transform({"city": ["Oslo", "Rome", "Bern"] * 4})
+    model = fwfm_gpu.train(rows, [0, 1, 1] * 4, epochs=1, progress=False)
+    other = fwfm_gpu.FieldEncoder(min_count=1).fit_transform({"city": ["Paris", "Oslo", "Rome"]})
+    with pytest.raises(InputError, match=r"expected 'city=Bern' at feature_names\[0\], got 'city=Oslo'"):
+        model.predict(other)

@@ -268,3 +268,14 @@ def test_a_wrong_command_line_exits_with_2(capsys, arguments):
         cli.main(arguments)
     assert stopped.value.code == 2
     assert "usage: fwfm-gpu" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", None])
+def test_a_file_that_is_no_vector_is_refused(tmp_path, capsys, content):
+    path = tmp_path / "odd.npz"
+    if content is None:
+        np.savez(path, config="{}")
+    else:
+        path.write_bytes(content)
+    assert cli.main(["verify", "--vectors", str(tmp_path)]) == 2
+    assert "must be a conformance vector" in capsys.readouterr().err

@@ -92,9 +92,10 @@ def get_backend(device: str = "auto") -> Backend:
     """
     from fwfm_gpu.backends.numpy_backend import NumPyBackend
 
-    if device in ("auto", "cpu", "numpy"):
+    named = device if isinstance(device, str) else ""
+    if named in ("auto", "cpu", "numpy"):
         return NumPyBackend()
-    if isinstance(device, str) and re.fullmatch(r"cuda(:\d+)?", device):
+    if re.fullmatch(r"cuda(:\d+)?", named):
         raise DeviceError(
             f"device={device!r} asks for a CUDA engine, and this version of fwfm_gpu has none yet. "
             'Pass device="auto" or "numpy": the model will be the same to the bit.'

@@ -111,7 +111,7 @@ def step(model: Model, data: Data, rows: Array) -> float | None:
     assert recipe is not None and state is not None
     bytes_per_item = parameters.n_classes * (1 + parameters.n_factors) * parameters.dtype.itemsize + 40
     cut_rows = cut_batch(data, rows, bytes_per_item)
-    sums = BatchSums(parameters, touched_features(data, cut_rows))
+    sums = BatchSums(parameters, touched_features(data, cut_rows), recipe.learns_R)
     loss, first = 0.0, 0
     with np.errstate(all="ignore"):
         for group_rows in cut_rows:

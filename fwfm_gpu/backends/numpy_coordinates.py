@@ -26,8 +26,8 @@ STEP_ENTRIES = 1 << 19  # coordinates stepped in one go
 class SlotSums:
     """Sums of the field-pair weights of one batch. One owner per slot of R; rows come in batch order."""
 
-    def __init__(self, parameters: Parameters) -> None:
-        n_classes, slots = parameters.n_classes, parameters.n_fields**2
+    def __init__(self, parameters: Parameters, learns_R: bool = True) -> None:
+        n_classes, slots = parameters.n_classes, parameters.n_fields**2 if learns_R and parameters.n_factors else 0
         self.total_cs = np.zeros((n_classes, slots), parameters.dtype)
         self.touched_s = np.zeros(slots, bool)
         self.block_cs = np.zeros((n_classes, slots), parameters.dtype)  # the row block that is open
@@ -66,9 +66,9 @@ class SlotSums:
 class BatchSums:
     """Sums of all row gradients of one batch: the one array of its touched coordinates."""
 
-    def __init__(self, parameters: Parameters, features: Array) -> None:
+    def __init__(self, parameters: Parameters, features: Array, learns_R: bool = True) -> None:
         self.features = features  # (touched,) ascending
-        self.slots = SlotSums(parameters)
+        self.slots = SlotSums(parameters, learns_R)
         self.bias_c = np.zeros(parameters.n_classes, parameters.dtype)
         shape = (parameters.n_classes, 1 + parameters.n_factors, len(features))
         self.total_cjn = np.zeros(shape, parameters.dtype)  # j = 0: w; j = 1 + t: factor t
@@ -180,5 +180,5 @@ def apply(model: Model, sums: BatchSums, rows: int) -> bool:
     if model.state.counts is not None:
         counts_of(model.state.counts, "w0")[:] += 1
         counts_of(model.state.counts, "w")[sums.features] += 1
-        counts_of(model.state.counts, "R")[sums.slots.touched_s] += 1
+        counts_of(model.state.counts, "R")[np.flatnonzero(sums.slots.touched_s)] += 1
     return True

@@ -60,7 +60,11 @@ class Limits:
         """Raise for the first field that is too large."""
         fields = entries.ids[0]
         if fields.max(initial=0) >= self.fields:
-            remedy = "Pass a larger n_fields, or leave it out." if self.n_fields else "Number the fields from 0."
+            remedy = (
+                "Pass a larger n_fields, or leave it out."
+                if self.n_fields
+                else f"There can be at most {MOST_FIELDS} fields: number them without gaps, or join some."
+            )
             raise fault(entries, fields >= self.fields, f"a field below {self.fields}", remedy)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import zlib
@@ -44,7 +45,19 @@ class Block:
         found = self.text[position : end.start() if end else None]
         text = repr(found)[2:-1]  # bytes beyond ASCII by their numbers
         shown = text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
+        encoding = encoding_of(self.text) if line == 1 else None
+        if encoding:
+            remedy = f"The file is in {encoding}: save it as ASCII, or as UTF-8 without a byte order mark."
         return InputError(f"{self.name}, line {line}, column {column}: expected {expected}, got '{shown}'. {remedy}")
+
+
+def encoding_of(text: bytes) -> str | None:
+    """What a file that begins with such bytes is encoded in, if not in what extends ASCII."""
+    if text.startswith(codecs.BOM_UTF8):
+        return "UTF-8 with a byte order mark"
+    if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in text[:2]:
+        return "UTF-16"
+    return None
 
 
 def read_blocks(source: Source, comments: bool = False) -> Iterator[Block]:

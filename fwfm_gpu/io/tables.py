@@ -67,6 +67,8 @@ def open_table(table: Any) -> Table:
 
 
 def _advice(table: Any) -> str:
+    if type(table).__name__ == "RecordBatch":
+        return "Make a table of it: pyarrow.Table.from_batches([batch])."
     if hasattr(table, "collect"):
         return "Call collect() on it first."
     return "Name its columns, as in {'age': ages, 'city': cities}."
@@ -103,8 +105,9 @@ def _open_frame(table: Any) -> Table:
     def read(name: str) -> Column:
         series = frame[name]
         native = series.to_native()
-        if isinstance(getattr(native, "dtype", None), np.dtype) and native.dtype.hasobject:
-            return read_column(name, native.to_numpy())  # pandas' objects may be of several kinds
+        objects = isinstance(getattr(native, "dtype", None), np.dtype) and native.dtype.hasobject
+        if objects or series.dtype == narwhals.Object:
+            return read_column(name, native.to_numpy())  # objects may be of several kinds
         try:
             return _read_arrow(name, series.to_arrow(), pyarrow)
         except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError, pyarrow.ArrowNotImplementedError) as error:

@@ -35,6 +35,9 @@ def test_features_beyond_any_integer_are_refused(text, feature):
 
 def test_fields_are_limited_to_what_their_pairs_take(text):
     assert read_libffm(text("1 16383:0:1\n"))[0].n_fields == 16384
+    for field in (16384, 10**30):
+        with pytest.raises(InputError, match=r"expected a field below 16384.*There can be at most 16384 fields"):
+            read_libffm(text(f"1 {field}:0:1\n"))
     with pytest.raises(InputError, match="line 2, column 9: expected a field below 16384, got '16384:1:1'"):
         read_libffm(text("1\n1 0:0:1 16384:1:1\n"))
 

@@ -171,3 +171,19 @@ def test_a_file_is_not_changed(tmp_path):
     path.write_bytes(CONTENT)
     read_libffm(path)
     assert path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("encoding", "named"),
+    [
+        ("utf-8-sig", "UTF-8 with a byte order mark"),
+        ("utf-16", "UTF-16"),
+        ("utf-16-le", "UTF-16"),
+        ("utf-16-be", "UTF-16"),
+    ],
+)
+@pytest.mark.parametrize("read", [read_libffm, read_libsvm])
+def test_an_encoding_beyond_ascii_is_named(read, encoding, named, text):
+    entry = "0:1:1" if read is read_libffm else "1:1"
+    with pytest.raises(InputError, match=f"line 1, .* The file is in {named}: save it as ASCII"):
+        read(text(f"1 {entry}\n0 {entry}\n".encode(encoding)))

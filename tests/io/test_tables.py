@@ -164,7 +164,7 @@ def test_objects_of_polars_are_refused():
     polars = pytest.importorskip("polars", reason="reads polars")
     pytest.importorskip("narwhals", reason="reads frames")
     table = open_table(polars.DataFrame({"x": polars.Series([object()], dtype=polars.Object)}))
-    with pytest.raises(InputTypeError, match="column 'x' must hold strings"):
+    with pytest.raises(InputTypeError, match=r"column 'x' must hold strings.*got object at row 0\. Convert it first"):
         table.read("x")
 
 
@@ -212,6 +212,13 @@ def test_a_lazy_frame_is_refused_with_advice():
     pytest.importorskip("narwhals", reason="reads frames")
     with pytest.raises(InputTypeError, match=r"got LazyFrame. Call collect\(\) on it first"):
         open_table(polars.DataFrame({"a": [1]}).lazy())
+
+
+def test_a_record_batch_is_refused_with_advice():
+    pa = pytest.importorskip("pyarrow", reason="makes such batches")
+    pytest.importorskip("narwhals", reason="reads frames")
+    with pytest.raises(InputTypeError, match=r"got RecordBatch\. Make a table of it: pyarrow\.Table\.from_batches"):
+        open_table(pa.record_batch({"a": [1]}))
 
 
 def test_a_series_is_no_table():
