@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fwfm_gpu.backends.numpy_coordinates import SlotSums
-from fwfm_gpu.backends.numpy_plan import Group
+from fwfm_gpu.backends.numpy_plan import Group, cut_segments
 from fwfm_gpu.backends.numpy_resident import Data, Model
 from fwfm_gpu.backends.numpy_rows import (
     TABLE_ENTRIES,
@@ -133,22 +133,14 @@ def general_tiles(stage: RowStage, slots: SlotSums) -> None:
 def sum_row_slots(position_i: Array, slot_i: Array, value_ci: Array) -> tuple[Array, Array, Array]:
     """Sum the pairs of a row that share a slot, in pair order (numerics 5): one item per row and slot, rows in order.
 
-    Items come in (row, pair) order. Slot and place share one integer key, so a plain sort is a stable one.
+    Items come in (row, pair) order.
     """
-    bits = len(slot_i).bit_length()
-    key = (slot_i << bits) | np.arange(len(slot_i))
-    key.sort()
-    place, slot = key & ((1 << bits) - 1), key >> bits
-    position = position_i[place]
-    head = np.ones(len(slot), bool)
-    head[1:] = (slot[1:] != slot[:-1]) | (position[1:] != position[:-1])
-    owner_i = np.empty(len(slot), np.intp)
-    owner_i[place] = np.cumsum(head) - 1
-    value_cu = np.zeros((len(value_ci), np.count_nonzero(head)), value_ci.dtype)
+    owner_i, slot_u, position_u = cut_segments(slot_i, position_i)
+    value_cu = np.zeros((len(value_ci), len(slot_u)), value_ci.dtype)
     for value_u, value_i in zip(value_cu, value_ci, strict=True):
         np.add.at(value_u, owner_i, value_i)
-    by_row = np.argsort(position[head], kind="stable")
-    return position[head][by_row], slot[head][by_row], value_cu[:, by_row]
+    by_row = np.argsort(position_u, kind="stable")
+    return position_u[by_row], slot_u[by_row], value_cu[:, by_row]
 
 
 def cut_tiles(stage: RowStage) -> Iterator[tuple[int, int]]:

@@ -19,7 +19,7 @@ from fwfm_gpu.backends.numpy_resident import Data
 from fwfm_gpu.numerics import ROW_BLOCK
 from fwfm_gpu.parameters import Array
 
-__all__ = ["Group", "Segments", "cut_batch", "make_group", "plan_segments", "touched_features"]
+__all__ = ["Group", "Segments", "cut_batch", "cut_segments", "make_group", "plan_segments", "touched_features"]
 
 GROUP_BYTES = 1 << 24  # bound on the row gradients of a group that holds more than one row block
 
@@ -78,18 +78,34 @@ class Segments:
 
 
 def plan_segments(group: Group) -> Segments:
-    """Order the items by feature, stable; cut where the feature or the row block changes.
+    """The items of one feature in one row block."""
+    block = np.repeat(np.arange(len(group.rows)) // ROW_BLOCK, np.diff(group.starts))
+    segment, feature, _ = cut_segments(group.feature, block)
+    return Segments(segment, feature)
 
-    Feature and position share one integer key, so a plain sort is a stable one.
+
+def cut_segments(owner: Array, part: Array) -> tuple[Array, Array, Array]:
+    """Order items by owner, stable; cut where the owner or its part changes.
+
+    Owner and place share one integer key, so a plain sort is a stable one.
+
+    Parameters
+    ----------
+    owner, part : (items,) integers
+        Parts ascend.
+
+    Returns
+    -------
+    segment : (items,) segment of each item
+    owner, part : (segments,)
     """
-    items = len(group.feature)
-    bits = items.bit_length()
-    key = (group.feature.astype(np.int64) << bits) | np.arange(items)
+    bits = len(owner).bit_length()
+    key = (owner.astype(np.int64) << bits) | np.arange(len(owner))
     key.sort()
-    position, feature = key & ((1 << bits) - 1), key >> bits
-    block = np.repeat(np.arange(len(group.rows)) // ROW_BLOCK, np.diff(group.starts))[position]
-    head = np.ones(items, bool)
-    head[1:] = (feature[1:] != feature[:-1]) | (block[1:] != block[:-1])
-    segment = np.empty(items, np.intp)
-    segment[position] = np.cumsum(head) - 1
-    return Segments(segment, feature[head])
+    place, owner = key & ((1 << bits) - 1), key >> bits
+    part = part[place]
+    head = np.ones(len(key), bool)
+    head[1:] = (owner[1:] != owner[:-1]) | (part[1:] != part[:-1])
+    segment = np.empty(len(key), np.intp)
+    segment[place] = np.cumsum(head) - 1
+    return segment, owner[head], part[head]
