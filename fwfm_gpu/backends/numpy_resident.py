@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fwfm_gpu.backends.patterns import any_shared_field, find_pattern
 from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.parameters import Array, Counts, OptimizerState, Parameters
 from fwfm_gpu.recipe import Recipe
 
 __all__ = ["Data", "Model", "grow", "load_rows"]
-
-LOOK_ROWS = 1 << 16  # rows looked at in one go
 
 
 @dataclass(frozen=True)
@@ -42,36 +41,12 @@ class Model:
 def load_rows(rows: FieldMatrix, y: Array | None, weight: Array | None) -> Data:
     """Rows with their lengths and, where all rows agree, their pattern of fields."""
     lengths = np.diff(rows.indptr)
-    pattern = find_pattern(rows, lengths)
+    pattern = find_pattern(np, rows.indices, rows.fields, lengths)
     if pattern is not None:
         shares_fields = len(np.unique(pattern)) < len(pattern)
     else:
-        shares_fields = any_shared_field(rows, lengths)
+        shares_fields = any_shared_field(np, rows.indices, rows.fields, lengths)
     return Data(rows.indptr, rows.indices, rows.values, rows.fields, lengths, pattern, shares_fields, y, weight)
-
-
-def find_pattern(rows: FieldMatrix, lengths: Array) -> Array | None:
-    """The fields of each row's nonzeros, (z,) int32, if they are the same for every row, else None."""
-    if len(lengths) == 0 or lengths.min() != lengths.max():
-        return None
-    indices_bz = rows.indices.reshape(len(lengths), int(lengths[0]))
-    pattern: Array = rows.fields[indices_bz[0]]
-    for lo in range(0, len(lengths), LOOK_ROWS):
-        if np.any(rows.fields[indices_bz[lo : lo + LOOK_ROWS]] != pattern):
-            return None
-    return pattern
-
-
-def any_shared_field(rows: FieldMatrix, lengths: Array) -> bool:
-    """Whether some row has two features of one field."""
-    for lo in range(0, len(lengths), LOOK_ROWS):
-        part = lengths[lo : lo + LOOK_ROWS]
-        items = slice(rows.indptr[lo], rows.indptr[lo + len(part)])
-        key = np.repeat(np.arange(len(part)) * rows.n_fields, part) + rows.fields[rows.indices[items]]
-        key.sort()
-        if np.any(key[1:] == key[:-1]):
-            return True
-    return False
 
 
 def grow(model: Model, fields: Array, V: Array) -> Model:

@@ -1,0 +1,443 @@
+// Coordinates: ordered batch sums, then one step of each touched coordinate (numerics 6 and 7).
+//
+// Nothing is scattered and nothing is added atomically: every sum has one owner, who adds its row gradients in batch order
+// inside each row block, then the block sums in block order. A block sum that no row touched is +0, and adding it changes
+// nothing. First all sums (block_sums), then all steps (apply): every step is looked at before any is written, so that a
+// batch whose new parameters are not finite changes nothing.
+
+#include "optimizers.cuh"
+
+constexpr int STAGED_FIELDS = 1024;  // fields of a row that are kept in shared memory
+
+__device__ __forceinline__ long long blocks_of(long long rows) { return (rows + ROW_BLOCK - 1) / ROW_BLOCK; }
+
+// ---------------------------------------------------------------------------------------------- slots of R
+
+// pattern_slot_sums: all rows have the same distinct fields, so that a pair is a slot. One thread owns one pair of one row
+// block and walks its rows. Grid: (ceil(pairs / blockDim), row blocks of the chunk, classes).
+extern "C" __global__ void __launch_bounds__(128)
+pattern_slot_sums(const Batch batch, const Work work, const Slots slots, const long long lo, const long long hi)
+{
+    const int p = blockIdx.x * blockDim.x + threadIdx.x, c = blockIdx.z;
+    const long long rows = rows_to_sum(batch), end = hi < rows ? hi : rows;
+    const long long first = lo + blockIdx.y * (long long)ROW_BLOCK;
+    if (p >= slots.columns || first >= end) return;  // guard
+    const real* pair_b = work.pair_cp + c * work.pairs + (first - lo) * slots.columns + p;
+    const int count = (int)(end - first < ROW_BLOCK ? end - first : ROW_BLOCK);
+    real sum = 0;
+#pragma unroll 8
+    for (int b = 0; b < count; ++b) sum = sum + pair_b[b * (long long)slots.columns];
+    work.block_slots[(c * work.blocks + blockIdx.y) * slots.columns + p] = sum;
+    work.slot_touched[p] = 1;
+}
+
+// Where a row lies, and the field of each position.
+struct Fields {
+    const Rows& rows;
+    const int* staged;  // null where the row is too long
+    long long start;
+    long long z;
+
+    __device__ __forceinline__ int at(long long p) const
+    {
+        return staged != nullptr ? staged[p] : rows.fields[rows.indices[start + p]];
+    }
+};
+
+__device__ __forceinline__ long long column_of(int n_fields, int f, int g)
+{
+    return f < g ? f * (long long)n_fields + g : g * (long long)n_fields + f;
+}
+
+__device__ __forceinline__ long long pair_at(long long z, long long a, long long b)
+{
+    return a * z - a * (a + 1) / 2 + b - a - 1;
+}
+
+// The pairs of one row, each in a slot of its own: added to the open block sums.
+__device__ __forceinline__ void add_distinct(const Fields& fields, int n_fields, const real* pair_p, real* slot_s, int* touched)
+{
+    const long long z = fields.z;
+    long long a = 0, b = threadIdx.x + 1;
+    for (long long p = threadIdx.x; p < z * (z - 1) / 2; p += blockDim.x) {
+        while (b >= z) {
+            b += a + 2 - z;
+            ++a;
+        }
+        const long long column = column_of(n_fields, fields.at(a), fields.at(b));
+        slot_s[column] = slot_s[column] + pair_p[p];
+        touched[column] = 1;
+        b += blockDim.x;
+    }
+}
+
+// The end of the run of positions, in field order, that share the field at `rank`.
+__device__ __forceinline__ long long run_end(const Fields& fields, const int* order, long long rank)
+{
+    const int field = fields.at(order[rank]);
+    while (rank < fields.z && fields.at(order[rank]) == field) ++rank;
+    return rank;
+}
+
+__device__ __forceinline__ bool begins_run(const Fields& fields, const int* order, long long rank)
+{
+    return rank == 0 || fields.at(order[rank]) != fields.at(order[rank - 1]);
+}
+
+// The sum, in pair order, over the pairs of the fields whose runs are [i, i_end) and [j, j_end); one run with itself where
+// i = j (numerics 5). Walks both runs together by position: each a, then every b > a of the other run.
+__device__ __forceinline__ real sum_shared_slot(const int* order, long long z, long long i, long long i_end, long long j,
+                                                long long j_end, const real* pair_p)
+{
+    real sum = 0;
+    const bool same = i == j;
+    while (i < i_end && j < j_end) {
+        const bool first_leads = same || order[i] < order[j];
+        const long long a = first_leads ? order[i] : order[j];
+        const long long from = first_leads ? (same ? i + 1 : j) : i, to = first_leads ? j_end : i_end;
+        for (long long rank = from; rank < to; ++rank) sum = sum + pair_p[pair_at(z, a, order[rank])];
+        if (first_leads) ++i;
+        if (!first_leads) ++j;
+    }
+    return sum;
+}
+
+// A row in which fields recur: each slot's pairs are summed inside the row first. A lane owns a pair of runs.
+__device__ __forceinline__ void add_shared(const Fields& fields, const int* order, int n_fields, const real* pair_p,
+                                           real* slot_s, int* touched)
+{
+    const long long z = fields.z;
+    long long i = 0, j = threadIdx.x;  // ranks, i <= j: every pair of them, the diagonal included
+    for (;;) {
+        while (i < z && j >= z) {
+            ++i;
+            j += i - z;
+        }
+        if (i >= z) return;
+        if (begins_run(fields, order, i) && begins_run(fields, order, j)) {
+            const long long i_end = run_end(fields, order, i), j_end = run_end(fields, order, j);
+            if (i != j || i_end - i > 1) {
+                const long long column = column_of(n_fields, fields.at(order[i]), fields.at(order[j]));
+                slot_s[column] = slot_s[column] + sum_shared_slot(order, z, i, i_end, j, j_end, pair_p);
+                touched[column] = 1;
+            }
+        }
+        j += blockDim.x;
+    }
+}
+
+// walked_slot_sums: a thread block owns one row block of the group that starts at row `group` and walks its rows that lie in
+// the chunk [lo, hi), in batch order; the open sums stay in block_slots from chunk to chunk.
+// Grid: (row blocks of the chunk, classes).
+extern "C" __global__ void __launch_bounds__(256)
+walked_slot_sums(const Rows rows, const Model model, const Batch batch, const Plan plan, const Work work,
+                 const Slots slots, const long long group, const long long lo, const long long hi)
+{
+    FWFM_SHARED(memory);
+    int* staged = (int*)memory;
+    const Span span = find_span(batch, 0);
+    const long long summed = rows_to_sum(batch), end = hi < summed ? hi : summed;
+    const long long block = lo / ROW_BLOCK + blockIdx.x, first = block * ROW_BLOCK;
+    const int c = blockIdx.y;
+    if (first >= end) return;  // guard
+    real* slot_s = work.block_slots + (c * work.blocks + block - group / ROW_BLOCK) * slots.columns;
+    if (first >= lo) {  // the chunk holds the block's first row
+        for (long long column = threadIdx.x; column < slots.columns; column += blockDim.x) slot_s[column] = real(0);
+    }
+    const long long last = first + ROW_BLOCK < end ? first + ROW_BLOCK : end;
+    for (long long b = first < lo ? lo : first; b < last; ++b) {
+        const long long start = rows.indptr[row_number(batch, span, b)], z = plan.starts[b + 1] - plan.starts[b];
+        const real* pair_p = work.pair_cp + c * work.pairs + (plan.pair_starts[b] - plan.pair_starts[lo]);
+        __syncthreads();  // the sums of the row before are there, and its fields are done with
+        for (long long p = threadIdx.x; p < z && z <= STAGED_FIELDS; p += blockDim.x)
+            staged[p] = rows.fields[rows.indices[start + p]];
+        __syncthreads();
+        const Fields fields = {rows, z <= STAGED_FIELDS ? staged : nullptr, start, z};
+        if (rows.field_order == nullptr) {
+            add_distinct(fields, model.n_fields, pair_p, slot_s, work.slot_touched);
+        } else {
+            add_shared(fields, rows.field_order + start, model.n_fields, pair_p, slot_s, work.slot_touched);
+        }
+    }
+}
+
+// slot_totals: one thread owns one column and adds the block sums of a group in block order.
+// Grid: (ceil(columns / blockDim), classes).
+extern "C" __global__ void __launch_bounds__(128)
+slot_totals(const Batch batch, const Work work, const Slots slots, const long long group, const long long end)
+{
+    const long long column = blockIdx.x * (long long)blockDim.x + threadIdx.x;
+    const long long rows = rows_to_sum(batch), last = end < rows ? end : rows;
+    const int c = blockIdx.y;
+    if (column >= slots.columns || group >= last || !work.slot_touched[column]) return;  // guard
+    const real* block_s = work.block_slots + c * work.blocks * slots.columns + column;
+    real sum = work.slot_sums[c * (long long)slots.columns + column];
+#pragma unroll 8
+    for (long long block = 0; block < blocks_of(last - group); ++block) sum = sum + block_s[block * slots.columns];
+    work.slot_sums[c * (long long)slots.columns + column] = sum;
+}
+
+// slot_update: one thread owns one touched slot of R: its step in every class. With `writes` it leaves sum and mark as they
+// were before the batch. Grid: ceil(columns / blockDim).
+extern "C" __global__ void __launch_bounds__(128)
+slot_update(const Model model, const Recipe recipe, const Batch batch, const Work work, const Slots slots, const int writes)
+{
+    const long long column = blockIdx.x * (long long)blockDim.x + threadIdx.x, rows = rows_to_sum(batch);
+    if (column >= slots.columns || rows == 0 || !work.slot_touched[column]) return;  // guard
+    const long long slot = slots.slot == nullptr ? column : slots.slot[column];
+    const long long all = model.n_fields * (long long)model.n_fields;
+    Corrections corrections = {real(1), real(1)};
+    if (model.counts.slot != nullptr) corrections = find_corrections(recipe, model.counts.slot[slot] + 1);
+    for (int c = 0; c < model.n_classes; ++c) {
+        real* sum = work.slot_sums + c * (long long)slots.columns + column;
+        const bool finite = update(recipe, model.theta.R, model.first.R, model.second.R, c * all + slot, *sum / (real)rows,
+                                   {recipe.l1_factors, recipe.l2_factors}, corrections, writes);
+        if (!finite) stop(batch);
+        if (writes) *sum = real(0);
+    }
+    if (!writes) return;
+    if (model.counts.slot != nullptr) model.counts.slot[slot] += 1;
+    work.slot_touched[column] = 0;
+}
+
+// ---------------------------------------------------------------------------------------------- features
+
+// One column of the gradients of items: gw (stride 1), or factor t of gV (stride k).
+struct Column {
+    const real* value;
+    int stride;
+};
+
+__device__ __forceinline__ Column column_of_items(const Model& model, const Work& work, int c, int j)
+{
+    const int k = model.n_factors;
+    if (j == 0) return {work.gw_ci + c * work.items, 1};
+    return {work.gV_cik + c * work.items * k + (j - 1), k};
+}
+
+__device__ __forceinline__ void put_sum(const Model& model, const Work& work, int c, int u, int j, real sum)
+{
+    const int k = model.n_factors;
+    if (j == 0) {
+        work.sum_w_cu[c * work.items + u] = sum;
+    } else {
+        work.sum_V_cuk[(c * work.items + u) * k + (j - 1)] = sum;
+    }
+}
+
+__device__ __forceinline__ int block_at(const Plan& plan, int place) { return plan.item_row[plan.item[place]] / ROW_BLOCK; }
+
+// Items [lo, hi) of one feature: added inside each row block, then block by block (numerics 6).
+__device__ __forceinline__ real sum_by_blocks(const Plan& plan, Column column, int lo, int hi)
+{
+    real total = 0, sum = 0;
+    int open = -1;
+#pragma unroll 4
+    for (int place = lo; place < hi; ++place) {
+        const int item = plan.item[place], block = plan.item_row[item] / ROW_BLOCK;
+        const real value = column.value[item * (long long)column.stride];
+        if (block != open) {
+            total = total + sum;
+            sum = 0;
+            open = block;
+        }
+        sum = sum + value;
+    }
+    return total + sum;
+}
+
+// feature_sums: threadIdx.y owns a touched feature of few items, threadIdx.x strides over its 1 + k columns: w, then factors.
+// Grid: (any, classes).
+extern "C" __global__ void __launch_bounds__(256)
+feature_sums(const Model model, const Batch batch, const Plan plan, const Work work, const int most)
+{
+    if (rows_to_sum(batch) == 0) return;  // guard
+    const int touched = plan.sizes[0], c = blockIdx.y;
+    for (int u = blockIdx.x * blockDim.y + threadIdx.y; u < touched; u += gridDim.x * blockDim.y) {
+        const int lo = plan.segment_start[u], hi = plan.segment_start[u + 1];
+        if (hi - lo > most) continue;  // hot_feature_sums owns it
+        for (int j = threadIdx.x; j <= model.n_factors; j += blockDim.x)
+            put_sum(model, work, c, u, j, sum_by_blocks(plan, column_of_items(model, work, c, j), lo, hi));
+    }
+}
+
+// The first place in [lo, hi) whose row block is `block` or a later one.
+__device__ __forceinline__ int find_block(const Plan& plan, int lo, int hi, long long block)
+{
+    while (lo < hi) {
+        const int middle = lo + (hi - lo) / 2;
+        if (block_at(plan, middle) < block) {
+            lo = middle + 1;
+        } else {
+            hi = middle;
+        }
+    }
+    return lo;
+}
+
+// hot_feature_sums: a thread block owns a feature of many items. Each threadIdx.y sums a row block of its own, threadIdx.x a
+// column; then the block sums are added in order. Grid: (any, classes).
+extern "C" __global__ void __launch_bounds__(512)
+hot_feature_sums(const Model model, const Batch batch, const Plan plan, const Work work)
+{
+    FWFM_SHARED(memory);
+    real* block_sum = (real*)memory;  // (blockDim.y, blockDim.x)
+    const long long blocks = blocks_of(rows_to_sum(batch));
+    const int c = blockIdx.y, columns = blocks > 0 ? model.n_factors + 1 : 0;
+    for (int h = blockIdx.x; h < plan.sizes[1]; h += gridDim.x) {
+        const int u = plan.hot[h], lo = plan.segment_start[u], hi = plan.segment_start[u + 1];
+        for (int j0 = 0; j0 < columns; j0 += blockDim.x) {
+            const int j = j0 + threadIdx.x;
+            real total = 0;
+            for (long long first = 0; first < blocks; first += blockDim.y) {
+                const long long block = first + threadIdx.y;
+                real sum = 0;
+                if (j < columns) {
+                    const Column column = column_of_items(model, work, c, j);
+                    const int end = find_block(plan, lo, hi, block + 1);
+#pragma unroll 4
+                    for (int place = find_block(plan, lo, hi, block); place < end; ++place)
+                        sum = sum + column.value[plan.item[place] * (long long)column.stride];
+                }
+                block_sum[threadIdx.y * blockDim.x + threadIdx.x] = sum;
+                __syncthreads();
+                if (threadIdx.y == 0) {
+                    for (unsigned int y = 0; y < blockDim.y; ++y) total = total + block_sum[y * blockDim.x + threadIdx.x];
+                }
+                __syncthreads();
+            }
+            if (threadIdx.y == 0 && j < columns) put_sum(model, work, c, u, j, total);
+        }
+    }
+}
+
+// feature_update: threadIdx.y owns a touched feature, threadIdx.x strides over its 1 + k coordinates. Grid: (any, classes).
+extern "C" __global__ void __launch_bounds__(256)
+feature_update(const Model model, const Recipe recipe, const Batch batch, const Plan plan, const Work work,
+               const int writes)
+{
+    const long long rows = rows_to_sum(batch);
+    if (rows == 0) return;  // guard
+    const int touched = plan.sizes[0], c = blockIdx.y, k = model.n_factors;
+    for (int u = blockIdx.x * blockDim.y + threadIdx.y; u < touched; u += gridDim.x * blockDim.y) {
+        const long long feature = plan.segment_feature[u], place = c * model.n_features + feature;
+        Corrections corrections = {real(1), real(1)};
+        if (model.counts.feature != nullptr) corrections = find_corrections(recipe, model.counts.feature[feature] + 1);
+        bool finite = true;
+        for (int j = threadIdx.x; j <= k; j += blockDim.x) {
+            if (j == 0) {
+                const real mean = work.sum_w_cu[c * work.items + u] / (real)rows;
+                finite &= update(recipe, model.theta.w, model.first.w, model.second.w, place, mean,
+                                 {recipe.l1_linear, recipe.l2_linear}, corrections, writes);
+            } else {
+                const real mean = work.sum_V_cuk[(c * work.items + u) * k + (j - 1)] / (real)rows;
+                finite &= update(recipe, model.theta.V, model.first.V, model.second.V, place * k + (j - 1), mean,
+                                 {recipe.l1_factors, recipe.l2_factors}, corrections, writes);
+            }
+        }
+        if (!finite) stop(batch);
+    }
+}
+
+// count_touches: Adam's count of each touched feature, which w and V of every class share: after
+// all of them have read it. Grid: any.
+extern "C" __global__ void __launch_bounds__(256)
+count_touches(const Model model, const Batch batch, const Plan plan)
+{
+    if (rows_to_sum(batch) == 0) return;  // guard
+    const int touched = plan.sizes[0];
+    for (long long u = blockIdx.x * (long long)blockDim.x + threadIdx.x; u < touched;
+         u += (long long)gridDim.x * blockDim.x)
+        model.counts.feature[plan.segment_feature[u]] += 1;
+}
+
+// ---------------------------------------------------------------------------------------------- bias
+
+// bias_block_sums: a thread block of ROW_BLOCK lanes owns one row block: lane 0 adds g of each class, lane 1 the losses.
+// Grid: row blocks.
+extern "C" __global__ void __launch_bounds__(64)
+bias_block_sums(const Model model, const Batch batch, const Work work)
+{
+    FWFM_SHARED(memory);
+    double* loss = (double*)memory;
+    real* g = (real*)(loss + ROW_BLOCK);
+    const long long rows = rows_to_sum(batch), first = blockIdx.x * (long long)ROW_BLOCK;
+    if (first >= rows) return;  // guard
+    const int count = (int)(rows - first < ROW_BLOCK ? rows - first : ROW_BLOCK), lane = threadIdx.x;
+    if (lane < count) loss[lane] = work.loss_b[first + lane];
+    for (int c = 0; c < model.n_classes; ++c) {
+        if (lane < count) g[lane] = work.g_bc[(first + lane) * model.n_classes + c];
+        __syncthreads();
+        if (lane == 0) {
+            real sum = 0;
+            for (int b = 0; b < count; ++b) sum = sum + g[b];
+            work.block_bias[blockIdx.x * (long long)model.n_classes + c] = sum;
+        }
+        if (lane == 1 && c == 0) {
+            double sum = 0;
+            for (int b = 0; b < count; ++b) sum = sum + loss[b];
+            work.block_loss[blockIdx.x] = sum;
+        }
+        __syncthreads();
+    }
+}
+
+// The sum of block sums, in block order, on lane 0. One thread block; `tile` has blockDim.x entries.
+template <typename Number>
+__device__ __forceinline__ Number sum_blocks(const Number* block_sum, long long blocks, int stride, Number* tile)
+{
+    Number sum = 0;
+    for (long long first = 0; first < blocks; first += blockDim.x) {
+        if (first + threadIdx.x < blocks) tile[threadIdx.x] = block_sum[(first + threadIdx.x) * stride];
+        __syncthreads();
+        for (int i = 0; threadIdx.x == 0 && i < (int)blockDim.x && first + i < blocks; ++i) sum = sum + tile[i];
+        __syncthreads();
+    }
+    return sum;
+}
+
+// w0 of class c: its step, looked at or written.
+__device__ __forceinline__ bool update_bias(const Model& model, const Recipe& recipe, const Work& work, long long rows,
+                                            int c, bool writes)
+{
+    Corrections corrections = {real(1), real(1)};
+    if (model.counts.bias != nullptr) corrections = find_corrections(recipe, model.counts.bias[0] + 1);
+    return update(recipe, model.theta.w0, model.first.w0, model.second.w0, c, work.sum_bias_c[c] / (real)rows,
+                  {real(0), real(0)}, corrections, writes);
+}
+
+// bias_totals: one thread block adds the block sums of the bias and of the loss, and looks at the step of w0.
+extern "C" __global__ void __launch_bounds__(256)
+bias_totals(const Model model, const Recipe recipe, const Batch batch, const Work work)
+{
+    FWFM_SHARED(memory);
+    const long long rows = rows_to_sum(batch), blocks = blocks_of(rows);
+    const bool leads = threadIdx.x == 0;
+    __syncthreads();  // every lane has looked before lane 0 may stop the batch
+    const double loss = sum_blocks(work.block_loss, blocks, 1, (double*)memory);
+    if (leads) work.sum_loss[0] = loss;
+    for (int c = 0; c < model.n_classes; ++c) {
+        const real sum = sum_blocks(work.block_bias + c, blocks, model.n_classes, (real*)memory);
+        if (!leads || rows == 0) continue;
+        work.sum_bias_c[c] = sum;
+        if (!update_bias(model, recipe, work, rows, c, false)) stop(batch);
+    }
+}
+
+// finish_batch: one thread closes the batch. Either w0 takes its step, the loss counts and the cursor moves on, or the batch
+// is recorded as not finite.
+extern "C" __global__ void __launch_bounds__(32)
+finish_batch(const Model model, const Recipe recipe, const Batch batch, const Work work)
+{
+    const long long rows = rows_to_sum(batch);
+    if (threadIdx.x > 0) return;  // guard
+    if (batch.cursor[2]) {
+        batch.cursor[1] = batch.cursor[0];
+        batch.cursor[2] = 0;
+    } else if (rows > 0) {
+        for (int c = 0; c < model.n_classes; ++c) update_bias(model, recipe, work, rows, c, true);
+        if (model.counts.bias != nullptr) model.counts.bias[0] += 1;
+        batch.loss[0] += work.sum_loss[0];
+        batch.cursor[0] += 1;
+    }
+}

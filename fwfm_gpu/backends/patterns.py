@@ -1,0 +1,73 @@
+"""What rows have in common: the same fields in the same places, or fields that recur in a row. Integers only.
+
+Written for any array module, so that rows are looked at where they lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from fwfm_gpu.parameters import Array
+
+__all__ = ["any_shared_field", "find_pattern", "order_fields"]
+
+LOOK_ROWS = 1 << 16  # rows looked at in one go
+
+
+def find_pattern(xp: Any, indices: Array, fields: Array, lengths: Array) -> Any:
+    """The fields of each row's nonzeros, (z,) int32, if they are the same for every row, else None.
+
+    Parameters
+    ----------
+    xp : the array module of indices and fields
+    indices : (nnz,) integers
+    fields : (n,) int32
+    lengths : (rows,) int64, on the host
+    """
+    if len(lengths) == 0 or lengths.min() != lengths.max():
+        return None
+    indices_bz = indices.reshape(len(lengths), int(lengths[0]))
+    pattern = fields[indices_bz[0]]
+    for lo in range(0, len(lengths), LOOK_ROWS):
+        if xp.any(fields[indices_bz[lo : lo + LOOK_ROWS]] != pattern):
+            return None
+    return pattern
+
+
+def any_shared_field(xp: Any, indices: Array, fields: Array, lengths: Array) -> bool:
+    """Whether some row has two features of one field. Parameters as in `find_pattern`."""
+    for _, key in row_and_field(xp, indices, fields, lengths):
+        key.sort()
+        if xp.any(key[1:] == key[:-1]):
+            return True
+    return False
+
+
+def order_fields(xp: Any, indices: Array, fields: Array, lengths: Array) -> Any:
+    """The positions of each row by (field, position), (nnz,) int32. Parameters as in `find_pattern`.
+
+    Fields ``[1 0 1]`` of a row give ``[1 0 2]``.
+    """
+    order = xp.empty(len(indices), xp.int32)
+    longest = int(lengths.max(initial=1))
+    for items, key in row_and_field(xp, indices, fields, lengths):
+        part = lengths[items[0] : items[1]]
+        starts = xp.asarray(part.cumsum() - part)
+        position = xp.arange(len(key)) - xp.repeat(starts, part.tolist())
+        composite = key * longest + position  # no two are equal: any sort is a stable one
+        composite.sort()
+        order[items[2] : items[3]] = composite % longest
+    return order
+
+
+def row_and_field(xp: Any, indices: Array, fields: Array, lengths: Array) -> Iterator[tuple[tuple[int, ...], Any]]:
+    """Some rows at a time: first and last row, first and last item; and per item a key that ascends by (row, field)."""
+    n_fields, done = int(fields.max()) + 1 if len(fields) else 1, 0
+    for lo in range(0, len(lengths), LOOK_ROWS):
+        part = lengths[lo : lo + LOOK_ROWS]
+        count = int(part.sum())  # integers
+        row = xp.repeat(xp.arange(len(part)), part.tolist())
+        key = row * n_fields + fields[indices[done : done + count]]
+        yield (lo, lo + len(part), done, done + count), key
+        done += count

@@ -1,0 +1,56 @@
+"""A device of ``fwfm_gpu.backends.cuda_device`` without a GPU: NumPy arrays, and the kernels compiled for the host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+
+from fwfm_gpu.backends.cuda import CudaBackend
+from fwfm_gpu.backends.cuda_memory import Budget
+from fwfm_gpu.cuda_sources import Variant
+
+from .loader import HostLoader
+
+__all__ = ["HostDevice", "host_backend"]
+
+
+class HostDevice:
+    """Runs each launch at once, its threads and blocks in an order drawn from a seed; 0 is launch order."""
+
+    xp = np
+    name = "host"
+
+    def __init__(self, loader: HostLoader, most_threads: int = 32, most_blocks: int = 3) -> None:
+        self.loader = loader
+        self.shared_bytes = 48 * 1024
+        self.most_threads = most_threads
+        self.most_blocks = most_blocks
+
+    def load(self, name: str, variant: Variant) -> Mapping[str, Callable[..., object]]:
+        return self.loader(name, variant)
+
+    def current(self) -> AbstractContextManager[object]:
+        return nullcontext()
+
+    beside = current
+
+    def join(self) -> None: ...
+
+    def record(self, step: Callable[[], None]) -> Callable[[], object]:
+        return step
+
+    def to_host(self, array: Any) -> Any:
+        return np.array(array)
+
+    to_device = to_host
+
+    def free_bytes(self) -> int:
+        return 1 << 62
+
+
+def host_backend(seed: int = 0, budget: Budget | None = None, **options: Any) -> CudaBackend:
+    """The CUDA engine on the host."""
+    return CudaBackend(HostDevice(HostLoader(seed), **options), budget)
