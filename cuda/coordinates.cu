@@ -129,7 +129,7 @@ __device__ __forceinline__ void add_shared(const Fields& fields, const int* orde
 // walked_slot_sums: a thread block owns one row block of the group that starts at row `group` and walks its rows that lie in
 // the chunk [lo, hi), in batch order; the open sums stay in block_slots from chunk to chunk.
 // Grid: (row blocks of the chunk, classes).
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 1)
 walked_slot_sums(const Rows rows, const Model model, const Batch batch, const Plan plan, const Work work,
                  const Slots slots, const long long group, const long long lo, const long long hi)
 {

@@ -13,6 +13,9 @@ constexpr int TILE = 1024;    // terms, or entries of q, that a long row keeps a
 constexpr int LONG_ROWS = 16; // positions of a long row whose gradients advance together
 constexpr int LONG_COLUMNS = TILE / LONG_ROWS;
 
+// Blocks of rows that one multiprocessor shall hold: with a bound, the compiler uses the registers that this leaves.
+constexpr int RESIDENT = sizeof(real) == 4 ? 8 : 4;
+
 struct __align__(16) Four {
     real x[4];
 };
@@ -219,7 +222,7 @@ __device__ __forceinline__ real add_in_order(real s, const real* term, int count
 }
 
 // score_rows: a block owns row lo + blockIdx.x of the batch and class blockIdx.y, if it has at most `most` nonzeros.
-extern "C" __global__ void __launch_bounds__(128)
+extern "C" __global__ void __launch_bounds__(128, RESIDENT)
 score_rows(const Rows rows, const Model model, const Batch batch, const Work work, const long long lo, const int most)
 {
     FWFM_SHARED(memory);
@@ -294,7 +297,7 @@ __device__ __forceinline__ real* pairs_of(const Plan& plan, const Work& work, co
 
 // row_gradients: a block owns row lo + blockIdx.x of the batch and class blockIdx.y, if it has at most `most` nonzeros. One
 // class is scored here; with more, scores and g are there already, since g needs them all.
-extern "C" __global__ void __launch_bounds__(128)
+extern "C" __global__ void __launch_bounds__(128, RESIDENT)
 row_gradients(const Rows rows, const Model model, const Recipe recipe, const Batch batch, const Plan plan,
               const Work work, const long long lo, const int most)
 {
@@ -430,7 +433,7 @@ __device__ __forceinline__ real long_score(const Rows& rows, const Model& model,
 }
 
 // long_score_rows: as score_rows, for rows of more than `most` nonzeros.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 1)
 long_score_rows(const Rows rows, const Model model, const Batch batch, const Work work, const long long lo, const int most)
 {
     FWFM_SHARED(memory);
@@ -479,7 +482,7 @@ __device__ __forceinline__ void sum_long_factors(const Rows& rows, const Model& 
 
 // long_row_gradients: as row_gradients, for rows of more than `most` nonzeros. Their d, then c * d, are kept in the list of
 // pairs.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 1)
 long_row_gradients(const Rows rows, const Model model, const Recipe recipe, const Batch batch, const Plan plan,
                    const Work work, const long long lo, const int most)
 {
