@@ -4,6 +4,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 DEVICE ?= auto
+SHAPE ?= criteo
+BATCH ?= 65536
+OUT ?= docs/benchmarks
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/installed
 
@@ -15,11 +18,11 @@ EXTRAS = data,plots,progress,sklearn$(if $(CUDA),$(comma)$(CUDA))
 DEMO = $(VENV)/installed-for-the-demo$(if $(CUDA),-with-$(CUDA))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types wheel bench clean check check-python check-cuda
+.PHONY: help demo test lint types wheel bench gpu-check gpu-peers clean check check-python check-cuda
 .DELETE_ON_ERROR:
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST)
 
 demo: $(DEMO) ## train on census data and write fwfm-report.html; DEVICE=cuda for a GPU
 	$(if $(CUDA),@echo "device $(DEVICE): with the extra $(CUDA) that fits the driver of this machine")
@@ -42,6 +45,15 @@ wheel: $(INSTALLED) ## build the wheel into dist/
 bench: $(INSTALLED) ## every benchmark once, on this environment
 	cd asv_bench && $(abspath $(BIN))/asv machine --yes >/dev/null
 	cd asv_bench && $(abspath $(BIN))/asv run --quick --python=same --show-stderr
+
+# These two install nothing and use no environment of ours: $(PYTHON) holds NumPy, SciPy, CuPy, pytest, perhaps PyTorch.
+FROM_HERE = PYTHONPATH="$(CURDIR):$(CURDIR)/asv_bench$${PYTHONPATH:+:$$PYTHONPATH}" $(PYTHON) -m
+
+gpu-check: ## tests and benchmark on a GPU, eight minutes; figures and table into OUT=docs/benchmarks
+	$(FROM_HERE) gpu.check --out "$(OUT)"
+
+gpu-peers: ## every form of PyTorch on a GPU, SHAPE=criteo or frappe, BATCH=65536
+	$(FROM_HERE) gpu.peers --shape $(SHAPE) --batch $(BATCH) --out "$(OUT)"
 
 clean: ## remove environments, builds and caches
 	rm -rf .venv* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

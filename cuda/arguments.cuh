@@ -65,6 +65,7 @@ struct Recipe {  // hyper-parameters, rounded to T once on the host
 struct Batch {  // which rows a step takes
     const long long* order;  // (visits,) row numbers; null: every row, in order
     long long visits;
+    long long before;        // batches of the run that came before these visits
     long long size;          // rows of a batch; the last may be shorter
     long long* cursor;       // (3,): batches done; the first that was not finite, or -1; 1 when the current one is not
     double* loss;            // (1,): of the batches done
@@ -117,7 +118,7 @@ struct Span {
 
 __device__ __forceinline__ Span find_span(const Batch& batch, int ahead)
 {
-    const long long first = (batch.cursor[0] + ahead) * batch.size;
+    const long long first = (batch.cursor[0] + ahead - batch.before) * batch.size;
     const long long left = batch.visits - first;
     const bool none = batch.cursor[1] >= 0 || left <= 0;
     return {first, none ? 0 : (left < batch.size ? left : batch.size)};

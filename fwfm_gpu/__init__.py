@@ -16,6 +16,7 @@ from fwfm_gpu.version import __version__
 if TYPE_CHECKING:
     from fwfm_gpu import errors
     from fwfm_gpu.callbacks import Callback, Status
+    from fwfm_gpu.device_memory import estimate_memory
     from fwfm_gpu.encoding import FieldEncoder
     from fwfm_gpu.errors import FwfmError, FwfmWarning
     from fwfm_gpu.field_matrix import FieldMatrix
@@ -34,6 +35,7 @@ __all__ = [
     "Status",
     "__version__",
     "errors",
+    "estimate_memory",
     "load",
     "report",
     "train",
@@ -47,6 +49,7 @@ HOMES = {
     "FwfmError": "errors",
     "FwfmWarning": "errors",
     "Status": "callbacks",
+    "estimate_memory": "device_memory",
     "load": "model_document",
     "report": "report",
     "train": "training",

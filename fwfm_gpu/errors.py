@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DeviceError",
+    "DeviceMemoryError",
     "DivergenceError",
     "FwfmError",
     "FwfmWarning",
@@ -46,6 +47,29 @@ class OptionError(FwfmError, ValueError):
 
 class DeviceError(FwfmError, RuntimeError):
     """A device that was asked for by name and is not there."""
+
+
+class DeviceMemoryError(DeviceError, MemoryError):
+    """A device has too little memory for what was asked; the process stays usable.
+
+    Attributes
+    ----------
+    needed, free : int
+        Bytes.
+    largest_batch : int or None
+        The largest ``batch_size`` that would fit, where a smaller one would help.
+    """
+
+    def __init__(self, message: str, *, needed: int, free: int, largest_batch: int | None = None) -> None:
+        super().__init__(message)
+        self.needed = needed
+        self.free = free
+        self.largest_batch = largest_batch
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As `DivergenceError`'s."""
+        make = partial(type(self), needed=self.needed, free=self.free, largest_batch=self.largest_batch)
+        return make, self.args
 
 
 class MissingExtraError(FwfmError, ImportError, RuntimeError):

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fwfm_gpu.backends import get_backend
+from fwfm_gpu.backends.cuda import describe_devices
+from fwfm_gpu.backends.kernels import cache_folder, describe_compiler
 from fwfm_gpu.errors import FwfmError
 from fwfm_gpu.version import __version__
 
@@ -17,8 +19,8 @@ __all__ = ["describe_installation"]
 DEVICES = ("numpy", "cpu", "cuda", "auto")
 EXTRAS = {  # extra: (distributions, what they are for)
     "cpu": (("numba",), "the compiled CPU engine (not in this version)"),
-    "cuda12": (("cupy-cuda12x",), "the CUDA engine with driver 12 (not in this version)"),
-    "cuda13": (("cupy-cuda13x",), "the CUDA engine with driver 13 (not in this version)"),
+    "cuda12": (("cupy-cuda12x",), "the CUDA engine with a driver for CUDA 12"),
+    "cuda13": (("cupy-cuda13x",), "the CUDA engine with a driver for CUDA 13"),
     "sklearn": (("scikit-learn",), "a peer in the demo"),
     "data": (("narwhals", "pyarrow"), "pandas, polars and pyarrow tables"),
     "plots": (("matplotlib",), "reports"),
@@ -27,7 +29,7 @@ EXTRAS = {  # extra: (distributions, what they are for)
 
 
 def describe_installation() -> Iterator[str]:
-    """Lines of plain text; nothing is imported that is not needed, and no GPU is touched by a missing engine."""
+    """Lines of plain text. It works without a GPU: what is missing is said where it is missing."""
     yield f"fwfm_gpu   {__version__}  ({Path(__file__).parent})"
     yield f"Python     {platform.python_version()} ({platform.python_implementation()}), {platform.platform()}"
     yield f"NumPy      {version('numpy')}"
@@ -38,7 +40,11 @@ def describe_installation() -> Iterator[str]:
     for device in DEVICES:
         yield f"  {device:<9}{describe_device(device)}"
     yield ""
-    yield "caches     none: this version compiles nothing"
+    yield "CUDA"
+    for line in describe_cuda():
+        yield f"  {line}"
+    yield ""
+    yield f"caches     {cache_folder()}  (compiled kernels; FWFM_GPU_CACHE names another folder)"
     yield ""
     yield "extras     pip install 'fwfm-gpu[NAME]'"
     for extra, (distributions, purpose) in EXTRAS.items():
@@ -46,6 +52,18 @@ def describe_installation() -> Iterator[str]:
         lacking = [name for name in distributions if not version(name)]
         state = ", ".join(found) + (f"{'; ' if found else ''}missing {', '.join(lacking)}" if lacking else "")
         yield f"  {extra:<9}{state:<44}{purpose}"
+
+
+def describe_cuda() -> Iterator[str]:
+    """Versions of driver, runtime and compiler, and each GPU; or what is missing."""
+    try:
+        yield from describe_devices()
+    except FwfmError as error:
+        yield f"no: {error}"
+    try:
+        yield describe_compiler()
+    except FwfmError as error:
+        yield f"compiler no: {error}"
 
 
 def describe_device(device: str) -> str:

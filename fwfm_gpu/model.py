@@ -154,17 +154,20 @@ class FwFM:
         ``"logistic"``, ``"squared"`` or ``"softmax"``.
     options : Options
         What ``train`` was asked for.
+    device : str
+        Where the model scores and trains on; may be set at any time.
     columns : Columns
         Fields and names of the features.
     """
 
     def __init__(self, options: Options, loss: str, labels: Labels | None, columns: Columns, trained: Trained) -> None:
         self.options = options
+        self.device = options.device
         self.loss = loss
         self.labels = labels
         self.columns = columns
         self.trained = trained
-        self._scorer: tuple[Trained, Backend, Any] | None = None
+        self._scorer: tuple[Trained, str, Backend, Any] | None = None
         self._lock = threading.Lock()
 
     parameters = property(lambda self: self.trained.parameters)
@@ -314,11 +317,11 @@ class FwFM:
     def _resident(self) -> tuple[Backend, Any]:
         """The engine and the parameters on its device, loaded once per change."""
         with self._lock:
-            trained = self.trained
-            if self._scorer is None or self._scorer[0] is not trained:
-                backend = get_backend(self.options.device)
-                self._scorer = (trained, backend, backend.load_model(trained.parameters))
-            return self._scorer[1], self._scorer[2]
+            trained, device = self.trained, self.device
+            if self._scorer is None or self._scorer[0] is not trained or self._scorer[1] != device:
+                backend = get_backend(device, self.options.device_memory)
+                self._scorer = (trained, device, backend, backend.load_model(trained.parameters))
+            return self._scorer[2], self._scorer[3]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_scorer": None, "_lock": None}  # a lock and a device do not travel

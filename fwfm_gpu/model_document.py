@@ -54,7 +54,7 @@ RECORD_KINDS: dict[str, tuple[type, ...]] = {
 }
 
 
-def load(path: str | os.PathLike[str]) -> FwFM:
+def load(path: str | os.PathLike[str], *, device: str = "auto") -> FwFM:
     """Read a model file.
 
     The arrays are mapped from the file, not copied; every byte is checked against the file's SHA-256 first.
@@ -62,6 +62,8 @@ def load(path: str | os.PathLike[str]) -> FwFM:
     Parameters
     ----------
     path : str or path-like
+    device : str
+        Where the model scores and trains from now on, as in ``train``: where it was trained does not matter.
 
     Returns
     -------
@@ -75,9 +77,11 @@ def load(path: str | os.PathLike[str]) -> FwFM:
     """
     arrays, document = read_file(path)
     try:
-        return restore(arrays, document)
+        model = restore(arrays, document)
     except ModelFileError as error:
         raise ModelFileError(f"{os.fsdecode(path)!r}: {error}") from error.__cause__
+    model.device = device
+    return model
 
 
 def describe(model: FwFM, optimizer_state: bool = True) -> tuple[Arrays, Document]:

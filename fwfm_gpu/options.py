@@ -55,6 +55,7 @@ class Options:
 
     device: str = "auto"
     n_threads: int | None = None
+    device_memory: int | None = None
     loss: str = "auto"
     n_factors: int = 8
     epochs: int = 10
@@ -92,7 +93,7 @@ class Options:
             check_integer(name, getattr(self, name), least)
         if self.n_factors > MOST_FACTORS:
             raise OptionError(f"n_factors must be a whole number from 0 to {MOST_FACTORS}; got {self.n_factors}.")
-        for name in ("n_threads", "patience"):
+        for name in ("n_threads", "device_memory", "patience"):
             if getattr(self, name) is not None:
                 check_integer(name, getattr(self, name), 1)
         for name in POSITIVE:

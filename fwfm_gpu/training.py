@@ -57,6 +57,7 @@ def train(
     fields: Any = None,
     device: str = "auto",
     n_threads: int | None = None,
+    device_memory: int | None = None,
     loss: str = "auto",
     n_factors: int = 8,
     epochs: int = 10,
@@ -105,6 +106,8 @@ def train(
         Where to train. A named device that is missing is an error, never a silent fallback.
     n_threads : int, optional
         For engines that use threads; the NumPy engine does not. Never changes a bit.
+    device_memory : int, optional
+        Bytes of a GPU's memory that may be used; rows that do not fit are streamed. Never changes a bit.
     loss : {"auto", "logistic", "squared", "softmax"}
         ``"auto"``: two labels logistic, 3 to 50 labels softmax, floating-point values squared. Steps start from scores
         near 0, so standardise y for squared loss: subtract its mean, divide by its standard deviation.
@@ -227,7 +230,7 @@ def run_loop(session: tuple[Settled, Problem, Any], start_point: Trained, epochs
         return FwFM(options, settled.loss, settled.labels, settled.columns, trained)
 
     setting = Setting(
-        backend=get_backend(options.device),
+        backend=get_backend(options.device, options.device_memory),
         recipe=options.recipe(settled.loss),
         evaluation=make_evaluation(settled, given.eval_set, problem, held, given.sample_weight),
         callbacks=Callbacks(given.callbacks, first=make_progress(given.progress)),
@@ -267,7 +270,7 @@ def resume(model: FwFM, X: Any, y: Any, epochs: int, given: Given) -> FwFM:
     session = (settled, training_part(problem, trained_on), held)
     start_point = replace(trained, data_fingerprint=print_of_data)
     done = run_loop(session, start_point, epochs, given)
-    model.options, model.trained = done.options, done.trained
+    model.options, model.device, model.trained = done.options, done.device, done.trained
     return model
 
 
@@ -284,8 +287,9 @@ def reopen(model: FwFM, X: Any, y: Any, sample_weight: Any) -> tuple[Settled, Pr
             "training on needs the optimizer state, and this model has none: it was saved with optimizer_state=False. "
             "Load a file that holds it, or train anew."
         )
-    settled = Settled(model.options, model.loss, model.labels, model.columns)
-    rows = model.columns.read(X, model.options.dtype)
+    options = replace(model.options, device=model.device)
+    settled = Settled(options, model.loss, model.labels, model.columns)
+    rows = model.columns.read(X, options.dtype)
     targets, _ = encode_targets(y, model.loss, model.labels)
     return settled, make_problem(settled, rows, targets, sample_weight)
 
@@ -298,7 +302,7 @@ def pass_once(model: FwFM, X: Any, y: Any, sample_weight: Any) -> FwFM:
             "anew. Train with a mapping of label to weight."
         )
     settled, problem = reopen(model, X, y, sample_weight)
-    trained, backend = model.trained, get_backend(settled.options.device)
+    trained, backend = model.trained, get_backend(settled.options.device, settled.options.device_memory)
     recipe = settled.options.recipe(settled.loss)
     began = time.perf_counter()
     resident = backend.load_model(trained.parameters, trained.optimizer_state, recipe)

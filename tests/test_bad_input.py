@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -404,6 +405,7 @@ BAD_OPTIONS = [
     *(("epochs", value, "a whole number, 0 or above") for value in (-1, 1.0, None, True)),
     *(("patience", value, "a whole number, 1 or above") for value in (0, -1, 1.5)),
     *(("n_threads", value, "a whole number, 1 or above") for value in (0, -1, 1.5)),
+    *(("device_memory", value, "a whole number, 1 or above") for value in (0, -1, 1.5, "1GB")),
     *(("seed", value, "a whole number, 0 or above") for value in (-1, 1.5, None)),
     *(("optimizer", value, "'sgd', 'adagrad', 'adam', 'ftrl'") for value in ("lion", "Adam", None, ["adam"])),
     *(("loss", value, "'auto', 'logistic', 'squared', 'softmax'") for value in ("hinge", None, 1)),
@@ -456,8 +458,9 @@ def test_how_many_more_epochs(epochs, models):
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:1"])
 def test_a_device_that_is_not_there(device):
-    words = rf"device='{device}'.*Pass device=\"auto\" or \"numpy\""
-    refused(lambda X, y: train(X, y, device=device), DeviceError, words, GOOD, LABELS)
+    words = rf"device='{device}' cannot be used: .*CUDA device.*pass device=\"auto\" or \"numpy\""
+    missing = DeviceError if find_spec("cupy") else MissingExtraError
+    refused(lambda X, y: train(X, y, device=device), missing, words, GOOD, LABELS)
 
 
 def test_a_bar_that_cannot_be_shown(monkeypatch):

@@ -17,6 +17,7 @@ BUILTIN = {
     "InputTypeError": (TypeError,),
     "OptionError": (ValueError,),
     "DeviceError": (RuntimeError,),
+    "DeviceMemoryError": (errors.DeviceError, MemoryError),
     "MissingExtraError": (ImportError, RuntimeError),
     "MissingStateError": (RuntimeError,),
     "ModelFileError": (ValueError,),

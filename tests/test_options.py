@@ -22,7 +22,7 @@ ONE_OF = {
     "dtype": "'float32', 'float64'",
     "shuffle": "True, False",
 }
-LEAST = {"n_factors": 0, "epochs": 0, "batch_size": 1, "seed": 0, "n_threads": 1, "patience": 1}
+LEAST = {"n_factors": 0, "epochs": 0, "batch_size": 1, "seed": 0, "n_threads": 1, "device_memory": 1, "patience": 1}
 ABOVE_0 = ("learning_rate", "epsilon")
 FROM_0 = ("ftrl_beta", "l1_linear", "l2_linear", "l1_factors", "l2_factors", "init_scale", "min_delta")
 BELOW_1 = ("beta_1", "beta_2", "label_smoothing")
@@ -77,7 +77,7 @@ def test_whole_numbers_are_taken(name, value):
     assert type(taken) is int
 
 
-@pytest.mark.parametrize("name", [name for name in LEAST if name not in ("n_threads", "patience")])
+@pytest.mark.parametrize("name", [name for name in LEAST if name not in ("n_threads", "device_memory", "patience")])
 def test_none_is_no_number_of_them(name):
     assert "must be a whole number" in refused(**{name: None})
 

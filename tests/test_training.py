@@ -24,6 +24,7 @@ DEFAULTS = {
     "fields": None,
     "device": "auto",
     "n_threads": None,
+    "device_memory": None,
     "loss": "auto",
     "n_factors": 8,
     "epochs": 10,
@@ -59,6 +60,7 @@ DEFAULTS = {
 OTHER = {
     "device": "numpy",
     "n_threads": 2,
+    "device_memory": 1 << 30,
     "loss": "logistic",
     "n_factors": 3,
     "epochs": 1,

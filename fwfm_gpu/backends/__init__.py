@@ -8,10 +8,12 @@ prefetch and overlap what it likes behind it.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Protocol
 
-from fwfm_gpu.errors import DeviceError, OptionError
+from fwfm_gpu.errors import DeviceError, MissingExtraError, OptionError
 from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.parameters import Array, OptimizerState, Parameters
 from fwfm_gpu.recipe import Recipe
@@ -74,7 +76,7 @@ class Backend(Protocol):
         """Copies on the host."""
 
 
-def get_backend(device: str = "auto") -> Backend:
+def get_backend(device: str = "auto", device_memory: int | None = None) -> Backend:
     """The engine for a device.
 
     Parameters
@@ -82,22 +84,39 @@ def get_backend(device: str = "auto") -> Backend:
     device : str
         ``"numpy"``: the reference, always there. ``"cpu"``: the fastest engine on the processor that is installed.
         ``"cuda"`` or ``"cuda:1"``: an NVIDIA GPU. ``"auto"``: CUDA when a GPU answers, else ``"cpu"``.
+    device_memory : int, optional
+        Bytes of a GPU's memory that may be used; rows that do not fit are streamed. Without it, all that is free.
 
     Raises
     ------
     DeviceError
         The device is named and not there: never a silent fallback.
+    MissingExtraError
+        A CUDA device is named, and CuPy is not installed.
     OptionError
         The name is not known.
     """
     from fwfm_gpu.backends.numpy_backend import NumPyBackend
 
     named = device if isinstance(device, str) else ""
+    if re.fullmatch(r"cuda(:\d+)?", named):
+        try:
+            return make_cuda(int(named.partition(":")[2] or 0), device_memory)
+        except (DeviceError, MissingExtraError) as error:
+            raise type(error)(
+                f"device={device!r} cannot be used: {error} "
+                'Or pass device="auto" or "numpy": the model will be the same to the bit.'
+            ) from error
+    if named == "auto" and find_spec("cupy") is not None:
+        with suppress(DeviceError, MissingExtraError):
+            return make_cuda(0, device_memory)
     if named in ("auto", "cpu", "numpy"):
         return NumPyBackend()
-    if re.fullmatch(r"cuda(:\d+)?", named):
-        raise DeviceError(
-            f"device={device!r} asks for a CUDA engine, and this version of fwfm_gpu has none yet. "
-            'Pass device="auto" or "numpy": the model will be the same to the bit.'
-        )
     raise OptionError(f'device must be "auto", "cpu", "numpy", "cuda" or "cuda:N"; got {device!r}.')
+
+
+def make_cuda(number: int, device_memory: int | None) -> Backend:
+    """The CUDA engine on one GPU."""
+    from fwfm_gpu.backends.cuda import CudaBackend, CupyDevice
+
+    return CudaBackend(CupyDevice(number, device_memory))

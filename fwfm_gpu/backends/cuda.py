@@ -5,23 +5,40 @@ It takes its device as an argument. `CupyDevice` is a GPU; anything with the sam
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from fwfm_gpu.backends import Collected
 from fwfm_gpu.backends.cuda_device import Device, Kernels
-from fwfm_gpu.backends.cuda_memory import Bounds, Budget, batch_items, make_sizes
+from fwfm_gpu.backends.cuda_memory import (
+    MOST_ITEMS,
+    Bounds,
+    Budget,
+    batch_items,
+    largest_batch,
+    make_sizes,
+    model_bytes,
+    work_bytes,
+)
 from fwfm_gpu.backends.cuda_resident import Data, Model, load_model, load_rows, map_state, pack_model, pack_rows
 from fwfm_gpu.backends.cuda_rows import RowStage
 from fwfm_gpu.backends.cuda_step import Cursor, Run, make_stages
+from fwfm_gpu.backends.cuda_stream import Streamed, StreamedRun, Window, Windows, rows_bytes
+from fwfm_gpu.backends.kernels import load
 from fwfm_gpu.backends.numpy_resident import Model as HostModel
 from fwfm_gpu.backends.numpy_resident import grow
+from fwfm_gpu.cuda_sources import Variant
+from fwfm_gpu.errors import DeviceError, DeviceMemoryError, MissingExtraError
 from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.parameters import Array, OptimizerState, Parameters
 from fwfm_gpu.recipe import Recipe
 
-__all__ = ["CudaBackend"]
+__all__ = ["CudaBackend", "CupyDevice", "count_devices", "describe_devices"]
+
+ROWS_SHARE = 0.6  # of the free memory: rows that take more are streamed, so that models and work have room
 
 
 class CudaBackend:
@@ -33,53 +50,93 @@ class CudaBackend:
         self.device = device
         self.budget = Budget() if budget is None else budget
 
-    def load_data(self, rows: FieldMatrix, y: Array | None = None, weight: Array | None = None) -> Data:
+    def load_data(self, rows: FieldMatrix, y: Array | None = None, weight: Array | None = None) -> Data | Streamed:
         with self.device.current():
+            if rows_bytes(rows) > ROWS_SHARE * self.device.free_bytes():
+                return Streamed.of(self.device, rows, y, weight)
             return load_rows(self.device, rows, y, weight)
 
     def load_model(
         self, parameters: Parameters, state: OptimizerState | None = None, recipe: Recipe | None = None
     ) -> Model:
         with self.device.current():
+            moments = 0 if recipe is None else len(recipe.rule.moments)
+            p = parameters
+            self.check_room(
+                model_bytes(p, moments, recipe is not None and recipe.rule.counts),
+                f"a model of {p.n_features} features and {p.n_factors} factors",
+            )
             return load_model(self.device, parameters, state, recipe)
 
-    def begin(self, model: Model, data: Data, order: Array) -> Run:
+    def begin(self, model: Model, data: Data | Streamed, order: Array) -> Run | StreamedRun:
         assert model.recipe is not None
         order = np.asarray(order, np.int64)
         size = max(1, min(model.recipe.batch_size, len(order)))
         with self.device.current():
-            run = Run(model, data, self.device.to_device(order), order, size, Cursor.at_start(self.device))
-            if len(order) == 0:
-                return run
-            bounds = Bounds(size, batch_items(data.lengths, order, size), data.longest, data.distinct_pattern)
-            sizes = make_sizes(model.shape(data.index), self.budget, bounds)
-            run.prepare(make_stages(self.device, self.kernels(model, data), model, data, sizes, run))
+            cursor = Cursor.at_start(self.device)
+            if isinstance(data, Streamed):
+                return self.begin_streamed(model, data, order, size, cursor)
+            run = Run(model, data, self.device.to_device(order), order, size, cursor)
+            return self.prepare(run)
+
+    def prepare(self, run: Run) -> Run:
+        """Room for a run's work, and its first plan."""
+        if len(run.host_order) == 0:
+            return run
+        model, data, size = run.model, run.data, run.size
+        order = None if run.order is None else run.host_order
+        bounds = Bounds(size, batch_items(data.lengths, order, size), data.longest, data.distinct_pattern)
+        sizes = make_sizes(model.shape(data.index), self.budget, bounds)
+        self.check_batch(model, data.index, bounds, self.device.free_bytes())
+        run.prepare(make_stages(self.device, self.kernels(model, data), model, data, sizes, run))
         return run
 
-    def advance(self, run: Run, batches: int) -> None:
+    def begin_streamed(self, model: Model, data: Streamed, order: Array, size: int, cursor: Cursor) -> StreamedRun:
+        """A run over windows of whole batches. Two windows share what the work of a batch leaves."""
+        index, longest = str(data.rows.indices.dtype), int(data.lengths.max(initial=0))
+        alike = data.pattern is not None and not data.shares_fields
+        bounds = Bounds(size, batch_items(data.lengths, order, size), longest, alike)
+        batch = -(-rows_bytes(data.rows) * size // data.n_rows) + 4 * bounds.items * data.shares_fields
+        left = self.check_batch(model, index, bounds, self.device.free_bytes() - 2 * batch)
+        rows = size * max(1, left // (2 * batch))
+
+        def make_run(window: Window) -> Run:
+            visited = np.arange(window.hi - window.lo)
+            return self.prepare(Run(model, window.data, None, visited, size, cursor, window.lo // size))
+
+        return StreamedRun(cursor, iter(Windows(self.device, data, order, rows)), make_run)
+
+    def advance(self, run: Run | StreamedRun, batches: int) -> None:
         with self.device.current():
             for _ in range(batches):
                 if not run.advance():
                     return
 
-    def collect(self, run: Run) -> Collected:
+    def collect(self, run: Run | StreamedRun) -> Collected:
         with self.device.current():
             done, bad, _ = self.device.to_host(run.cursor.place).tolist()
             return Collected(float(self.device.to_host(run.cursor.loss)[0]), done, None if bad < 0 else bad)
 
-    def score(self, model: Model, data: Data) -> Array:
+    def score(self, model: Model, data: Data | Streamed) -> Array:
         with self.device.current():
-            return self.device.to_host(self.score_there(model, data))
+            if isinstance(data, Data):
+                return self.device.to_host(self.score_there(model, data))
+            rows = max(1, int(data.n_rows * self.device.free_bytes() // (4 * max(1, rows_bytes(data.rows)))))
+            windows = Windows(self.device, data, np.arange(data.n_rows), rows)
+            parts = [self.device.to_host(self.score_there(model, window.data)) for window in windows]
+            return np.concatenate(parts)
 
     def score_there(self, model: Model, data: Data) -> Any:
         """Raw scores, (rows, C) of T, on the device."""
-        kernels, xp, rows = self.kernels(model, data), self.device.xp, data.n_rows
-        s_bc = xp.empty((rows, model.parameters.n_classes), data.real)
+        kernels, rows = self.kernels(model, data), data.n_rows
+        s_bc = self.device.xp.empty((rows, model.parameters.n_classes), data.real)
         if rows == 0:
             return s_bc
         cursor = Cursor.at_start(self.device)
-        batch = kernels.rows.struct("Batch", order=None, visits=rows, size=rows, cursor=cursor.place, loss=cursor.loss)
-        members = dict.fromkeys(name for name, _, _ in kernels.rows.source.structs["Work"])
+        batch = kernels.rows.struct(
+            "Batch", order=None, visits=rows, before=0, size=rows, cursor=cursor.place, loss=cursor.loss
+        )
+        members: dict[str, Any] = dict.fromkeys(name for name, _, _ in kernels.rows.source.structs["Work"])
         work = kernels.rows.struct("Work", **{**members, "s_bc": s_bc, "items": 0, "pairs": 0, "blocks": 0})
         packed = pack_rows(kernels.rows, data), pack_model(kernels, model), batch
         stage = RowStage(self.device, kernels, model.shape(data.index), data.longest, *packed)
@@ -105,3 +162,190 @@ class CudaBackend:
     def kernels(self, model: Model, data: Data) -> Kernels:
         """The kernels for this T, index and number of factors."""
         return Kernels(self.device, data.real, data.index, model.parameters.n_factors)
+
+    def check_room(self, needed: int, what: str) -> None:
+        """Raise when so many bytes are not free."""
+        if needed > (free := self.device.free_bytes()):
+            raise DeviceMemoryError(
+                f"{what} needs {needed:,} bytes on {self.device.name}, where {free:,} are free. Free some, or use a "
+                "device with more.",
+                needed=needed,
+                free=free,
+            )
+
+    def check_batch(self, model: Model, index: str, bounds: Bounds, free: int) -> int:
+        """The bytes that a batch of these bounds leaves of those that are free.
+
+        Raises
+        ------
+        DeviceMemoryError
+            There are too few, or the batch has more nonzeros than a sort can count.
+        """
+        shape = model.shape(index)
+        needed = work_bytes(shape, make_sizes(shape, self.budget, bounds))
+        if needed <= free and bounds.items <= MOST_ITEMS:
+            return free - needed
+        most = largest_batch(shape, self.budget, bounds, free)
+        advice = f"Lower batch_size to {most} or less" if most else "Free some, use fewer factors"
+        raise DeviceMemoryError(
+            f"a batch of {bounds.rows} rows and up to {bounds.items} nonzeros needs {needed:,} bytes on "
+            f"{self.device.name}, where {max(0, free):,} are left for it. {advice}, or use a device with more memory.",
+            needed=needed,
+            free=max(0, free),
+            largest_batch=most or None,
+        )
+
+
+class CupyDevice:
+    """A GPU through CuPy: three queues, and memory from CuPy's pool.
+
+    Parameters
+    ----------
+    number : int
+        The GPU's.
+    memory : int, optional
+        Bytes that may be used, of all that the GPU has.
+
+    Raises
+    ------
+    MissingExtraError
+        CuPy is not installed.
+    DeviceError
+        No such GPU answers.
+    """
+
+    def __init__(self, number: int = 0, memory: int | None = None) -> None:
+        if number >= (count := count_devices()):
+            raise DeviceError(f"device 'cuda:{number}' is not there: this machine has {count} CUDA device(s), from 0.")
+        import cupy
+
+        self.xp = cupy
+        self.number = number
+        self.memory = memory
+        with cupy.cuda.Device(number):
+            properties = cupy.cuda.runtime.getDeviceProperties(number)
+            self.main, self.side, self.copies = (cupy.cuda.Stream(non_blocking=True) for _ in range(3))
+            self.forked, self.joined, self.queued, self.copied = (
+                cupy.cuda.Event(disable_timing=True) for _ in range(4)
+            )
+        self.name = properties["name"].decode()
+        self.shared_bytes = int(properties["sharedMemPerBlockOptin"])
+        self.most_threads = 1024
+        self.most_blocks = 16 * int(properties["multiProcessorCount"])
+        self.sent: list[tuple[Any, list[Any]]] = []  # copies that may still be under way, and their host memory
+
+    def load(self, name: str, variant: Variant) -> Mapping[str, Callable[..., object]]:
+        return load(name, variant)
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        cupy = self.xp
+        try:
+            with cupy.cuda.Device(self.number), self.main:
+                yield
+        except cupy.cuda.memory.OutOfMemoryError as error:
+            pool = cupy.get_default_memory_pool()
+            pool.free_all_blocks()
+            raise DeviceMemoryError(
+                f"{self.name} has no room left: {error}. Lower batch_size, or use a device with more memory.",
+                needed=int(getattr(error, "_size", 0)),
+                free=self.free_bytes(),
+            ) from None
+
+    @contextmanager
+    def beside(self) -> Iterator[None]:
+        self.forked.record(self.main)
+        self.side.wait_event(self.forked)
+        with self.side:
+            yield
+
+    def join(self) -> None:
+        self.joined.record(self.side)
+        self.main.wait_event(self.joined)
+
+    def copy_beside(self, arrays: Sequence[Array]) -> list[Any]:
+        import cupyx
+
+        there = [self.xp.empty(array.shape, array.dtype) for array in arrays]
+        self.queued.record(self.main)  # what held this memory before must be done with it
+        self.copies.wait_event(self.queued)
+        pinned = []
+        for array, target in zip(arrays, there, strict=True):
+            pinned.append(cupyx.empty_pinned(array.shape, array.dtype))
+            pinned[-1][...] = array
+            target.set(pinned[-1], stream=self.copies)
+        done = self.xp.cuda.Event(disable_timing=True)
+        done.record(self.copies)
+        self.sent.append((done, pinned))
+        while len(self.sent) > 2:  # pinned memory may serve again once its copy is done
+            self.sent.pop(0)[0].synchronize()
+        return there
+
+    def await_copies(self) -> None:
+        self.copied.record(self.copies)
+        self.main.wait_event(self.copied)
+
+    def record(self, step: Callable[[], object]) -> Callable[[], object]:
+        self.main.begin_capture()
+        try:
+            step()
+        finally:
+            graph = self.main.end_capture()
+        launch: Callable[[], object] = graph.launch
+        return launch
+
+    def to_host(self, array: Any) -> Array:
+        host: Array = self.xp.asnumpy(array)
+        return host
+
+    def to_device(self, array: Array) -> Any:
+        return self.xp.array(array, order="C")
+
+    def free_bytes(self) -> int:
+        cupy = self.xp
+        with cupy.cuda.Device(self.number):
+            pool = cupy.get_default_memory_pool()
+            free = int(cupy.cuda.runtime.memGetInfo()[0]) + int(pool.free_bytes())
+            return free if self.memory is None else min(free, max(0, self.memory - int(pool.used_bytes())))
+
+
+def count_devices() -> int:
+    """CUDA devices that answer.
+
+    Raises
+    ------
+    MissingExtraError
+        CuPy is not installed.
+    DeviceError
+        There is no driver, or no device.
+    """
+    try:
+        import cupy
+    except ImportError as error:
+        raise MissingExtraError(
+            f"a CUDA device needs CuPy, which did not import: {error}. Install fwfm-gpu[cuda12] or fwfm-gpu[cuda13], "
+            "whichever fits the driver."
+        ) from error
+    try:
+        count = int(cupy.cuda.runtime.getDeviceCount())
+    except Exception as error:  # CuPy's own errors, and whatever a missing driver library raises
+        raise DeviceError(f"no CUDA device answers: {error}. Is an NVIDIA driver installed?") from error
+    if count == 0:
+        raise DeviceError("no CUDA device answers: the driver finds none. See nvidia-smi.")
+    return count
+
+
+def describe_devices() -> Iterator[str]:
+    """One line on CuPy, driver and runtime, and one per GPU. Raises as `count_devices`."""
+    count = count_devices()
+    import cupy
+
+    runtime = cupy.cuda.runtime
+    versions = (f"{v // 1000}.{v % 1000 // 10}" for v in (runtime.driverGetVersion(), runtime.runtimeGetVersion()))
+    yield "CuPy {}, driver for CUDA {}, runtime {}".format(cupy.__version__, *versions)
+    for number in range(count):
+        properties = runtime.getDeviceProperties(number)
+        with cupy.cuda.Device(number):
+            free, total = runtime.memGetInfo()
+        name, capability = properties["name"].decode(), f"{properties['major']}.{properties['minor']}"
+        yield f"cuda:{number}  {name}, compute capability {capability}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free"

@@ -6,7 +6,7 @@ code is the same to the line.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -38,7 +38,13 @@ class Device(Protocol):
     def join(self) -> None:
         """What is queued from now on waits for the second queue."""
 
-    def record(self, step: Callable[[], None]) -> Callable[[], object]:
+    def copy_beside(self, arrays: Sequence[Array]) -> list[Any]:
+        """Copies on the device, on their way while the queue goes on; they wait for what is queued so far."""
+
+    def await_copies(self) -> None:
+        """What is queued from now on waits for the copies."""
+
+    def record(self, step: Callable[[], object]) -> Callable[[], object]:
         """A step of launches whose arguments never change, as one thing to launch."""
 
     def to_host(self, array: Any) -> Array:

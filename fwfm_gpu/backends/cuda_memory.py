@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from fwfm_gpu.numerics import ROW_BLOCK
-from fwfm_gpu.parameters import Array
+from fwfm_gpu.parameters import Array, Parameters
 
 __all__ = ["MOST_ITEMS", "Bounds", "Budget", "Shape", "Sizes", "batch_items", "largest_batch", "longest_row"]
 __all__ += ["make_sizes", "model_bytes", "row_bytes", "work_bytes"]
@@ -40,8 +41,12 @@ class Shape:
     sums_slots: bool = False
 
     @property
+    def dtype(self) -> np.dtype[Any]:
+        return np.dtype(self.real)
+
+    @property
     def itemsize(self) -> int:
-        return np.dtype(self.real).itemsize
+        return self.dtype.itemsize
 
 
 @dataclass(frozen=True)
@@ -129,10 +134,10 @@ def work_bytes(shape: Shape, sizes: Sizes) -> int:
     return 2 * plan + scratch + rows + items + slots
 
 
-def model_bytes(shape: Shape, moments: int, counts: bool) -> int:
-    """Parameters and state of one model."""
+def model_bytes(shape: Shape | Parameters, moments: int, counts: bool) -> int:
+    """Parameters and state of one model, given by its shape or by its parameters."""
     n, F, k, C = shape.n_features, shape.n_fields, shape.n_factors, shape.n_classes
-    parameters = C * (1 + n * (1 + k) + F * F) * shape.itemsize
+    parameters = C * (1 + n * (1 + k) + F * F) * shape.dtype.itemsize
     return parameters * (1 + moments) + (8 * (1 + n + F * F) if counts else 0)
 
 

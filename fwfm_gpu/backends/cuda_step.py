@@ -25,6 +25,9 @@ from fwfm_gpu.parameters import Array
 
 __all__ = ["Cursor", "Run", "Stages", "make_stages"]
 
+RECORD_AFTER = 2  # batches: each step has run once, so that whatever is made at a first launch is there
+RECORD_FROM = 8  # batches of a run: fewer are not worth a recording
+
 
 @dataclass(frozen=True)
 class Cursor:
@@ -160,12 +163,13 @@ class Run:
 
     model: Model
     data: Data
-    order: Any  # (visits,) int64 on the device
+    order: Any  # (visits,) int64 on the device; None: every row, in order
     host_order: Array
     size: int  # rows of a batch
     cursor: Cursor
+    before: int = 0  # batches that came before, under the same cursor
     stages: Stages | None = None
-    steps: list[Callable[[], object]] = field(default_factory=list)
+    steps: list[Callable[[], object]] = field(default_factory=list)  # one per turn, where one cut serves every batch
     queued: int = 0  # batches
 
     @property
@@ -179,20 +183,21 @@ class Run:
             "Batch",
             order=self.order,
             visits=len(self.host_order),
+            before=self.before,
             size=self.size,
             cursor=self.cursor.place,
             loss=self.cursor.loss,
         )
 
     def prepare(self, stages: Stages) -> None:
-        """Plan the first batch; record both steps where one cut of the rows serves every batch."""
+        """Plan the first batch."""
         self.stages = stages
         for launch in stages.planner.launches(stages.plans[0], 0):
             launch()
         sizes, longest = stages.sizes, self.data.longest
         if self.data.alike >= 0 or sizes.rows * (longest * (longest - 1) // 2) <= sizes.pairs or not sizes.pairs:
             groups = cut_batch(np.full(sizes.rows, longest), sizes)
-            self.steps = [stages.device.record(stages.step(turn, groups)) for turn in (0, 1)]
+            self.steps = [stages.step(turn, groups) for turn in (0, 1)]
 
     def advance(self) -> bool:
         """Queue the next batch. False when there is none."""
@@ -201,6 +206,8 @@ class Run:
         assert self.stages is not None
         turn, lo = self.queued % 2, self.queued * self.size
         if self.steps:
+            if self.queued == RECORD_AFTER and self.batches > RECORD_FROM:
+                self.steps = [self.stages.device.record(step) for step in self.steps]
             self.steps[turn]()
         else:
             lengths = self.data.lengths[self.host_order[lo : lo + self.size]]

@@ -102,10 +102,17 @@ def import_nvrtc() -> Any:
         nvrtc.getVersion()
     except (ImportError, OSError, RuntimeError) as error:  # CuPy looks for the library at the first call
         raise DeviceError(
-            f"the CUDA engine needs NVRTC, NVIDIA's runtime compiler, and CuPy did not find it: {str(error).strip()}. Install "
-            "fwfm-gpu[cuda12] or fwfm-gpu[cuda13], which bring it."
+            f"the CUDA engine needs NVRTC, NVIDIA's runtime compiler; CuPy did not find it: {str(error).strip()}. "
+            "Install fwfm-gpu[cuda12] or fwfm-gpu[cuda13], which bring it."
         ) from error
     return nvrtc
+
+
+def describe_compiler() -> str:
+    """NVRTC's version and the newest architecture that it knows. Raises as `import_nvrtc`."""
+    nvrtc = import_nvrtc()
+    version = ".".join(map(str, nvrtc.getVersion()))
+    return f"compiler NVRTC {version}, for compute capability up to {max(nvrtc.getSupportedArchs()) / 10:.1f}"
 
 
 def architecture(device: int) -> str:

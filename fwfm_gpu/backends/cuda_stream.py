@@ -1,0 +1,134 @@
+"""Rows that do not fit on the device: they pass through it, window by window.
+
+A window is some whole batches in the order of the run, gathered on the host. While the device works on one window, the
+next is gathered and on its way: two windows are on the device at a time. Cursor and loss are those of the whole run, so
+that the bits are those of resident rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fwfm_gpu.backends.cuda_device import Device
+from fwfm_gpu.backends.cuda_resident import Data
+from fwfm_gpu.backends.cuda_step import Cursor, Run
+from fwfm_gpu.backends.patterns import any_shared_field, find_pattern, order_fields
+from fwfm_gpu.field_matrix import FieldMatrix
+from fwfm_gpu.parameters import Array
+
+__all__ = ["Streamed", "StreamedRun", "Window", "Windows", "rows_bytes"]
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """Rows on the host, and what is known of all of them."""
+
+    rows: FieldMatrix
+    y: Array | None
+    weight: Array | None
+    lengths: Array
+    fields: Any  # (n,) int32 on the device
+    pattern: Any  # as in `Data`
+    shares_fields: bool
+
+    @classmethod
+    def of(cls, device: Device, rows: FieldMatrix, y: Array | None, weight: Array | None) -> Streamed:
+        """Rows looked at once, on the host."""
+        lengths = np.diff(rows.indptr)
+        pattern = find_pattern(np, rows.indices, rows.fields, lengths)
+        if pattern is not None:
+            shares = len(np.unique(pattern)) < len(pattern)
+        else:
+            shares = any_shared_field(np, rows.indices, rows.fields, lengths)
+        on_device = None if pattern is None else device.to_device(pattern)
+        return cls(rows, y, weight, lengths, device.to_device(rows.fields), on_device, shares)
+
+    @property
+    def n_rows(self) -> int:
+        return len(self.lengths)
+
+
+def rows_bytes(rows: FieldMatrix, targets: bool = True) -> int:
+    """What rows take on the device, with targets and weights."""
+    values = 0 if rows.all_ones else rows.values.itemsize
+    return rows.nnz * (rows.indices.itemsize + values) + rows.n_rows * (24 if targets else 8) + 4 * rows.n_features
+
+
+@dataclass(frozen=True)
+class Window:
+    """Rows [lo, hi) of an order, on the device or on their way."""
+
+    lo: int
+    hi: int
+    data: Data
+
+
+@dataclass
+class Windows:
+    """The windows of one order, in turn."""
+
+    device: Device
+    streamed: Streamed
+    order: Array
+    rows: int  # of a window: whole batches
+    coming: Window | None = None
+
+    def __iter__(self) -> Iterator[Window]:
+        """Each window when its turn comes; the next is then already being copied."""
+        coming = self.fetch(0)
+        while coming is not None:
+            self.device.await_copies()
+            here, coming = coming, self.fetch(coming.hi)
+            yield here
+
+    def fetch(self, lo: int) -> Window | None:
+        """Gather a window and send it off; None past the end."""
+        if lo >= len(self.order):
+            return None
+        chosen, streamed = self.order[lo : lo + self.rows], self.streamed
+        rows = streamed.rows.take(chosen)
+        arrays = {"indptr": rows.indptr, "indices": rows.indices}
+        if not rows.all_ones:
+            arrays["values"] = rows.values
+        if streamed.y is not None:
+            arrays["y"] = np.asarray(streamed.y, np.float64)[chosen]
+        if streamed.weight is not None:
+            arrays["weight"] = np.asarray(streamed.weight, np.float64)[chosen]
+        lengths = streamed.lengths[chosen]
+        if streamed.shares_fields:
+            arrays["field_order"] = order_fields(np, rows.indices, rows.fields, lengths)
+        sent = dict(zip(arrays, self.device.copy_beside(list(arrays.values())), strict=True))
+        optional = {name: sent.get(name) for name in ("values", "field_order", "y", "weight")}
+        data = Data(
+            indptr=sent["indptr"],
+            indices=sent["indices"],
+            fields=streamed.fields,
+            pattern=streamed.pattern,
+            lengths=lengths,
+            real=str(rows.values.dtype),
+            **optional,
+        )
+        return Window(lo, lo + len(chosen), data)
+
+
+@dataclass
+class StreamedRun:
+    """One pass over rows that stream: a run per window, under one cursor."""
+
+    cursor: Cursor
+    windows: Iterator[Window]
+    make_run: Callable[[Window], Run]
+    current: Run | None = None
+
+    def advance(self) -> bool:
+        """Queue the next batch. False when there is none."""
+        while self.current is None or not self.current.advance():
+            window = next(self.windows, None)
+            if window is None:
+                return False
+            self.current = self.make_run(window)
+        return True
