@@ -8,6 +8,7 @@
 #include "optimizers.cuh"
 
 constexpr int STAGED_FIELDS = 1024;  // fields of a row that are kept in shared memory
+constexpr int HOT_BLOCKS = 1024;     // row blocks of a hot feature whose beginnings are kept in shared memory
 
 __device__ __forceinline__ long long blocks_of(long long rows) { return (rows + ROW_BLOCK - 1) / ROW_BLOCK; }
 
@@ -15,7 +16,7 @@ __device__ __forceinline__ long long blocks_of(long long rows) { return (rows + 
 
 // pattern_slot_sums: all rows have the same distinct fields, so that a pair is a slot. One thread owns one pair of one row
 // block and walks its rows. Grid: (ceil(pairs / blockDim), row blocks of the chunk, classes).
-extern "C" __global__ void __launch_bounds__(128)
+extern "C" __global__ void __launch_bounds__(128, 8)
 pattern_slot_sums(const Batch batch, const Work work, const Slots slots, const long long lo, const long long hi)
 {
     const int p = blockIdx.x * blockDim.x + threadIdx.x, c = blockIdx.z;
@@ -232,7 +233,7 @@ __device__ __forceinline__ real sum_by_blocks(const Plan& plan, Column column, i
 {
     real total = 0, sum = 0;
     int open = -1;
-#pragma unroll 4
+#pragma unroll 8
     for (int place = lo; place < hi; ++place) {
         const int item = plan.item[place], block = plan.item_row[item] / ROW_BLOCK;
         const real value = column.value[item * (long long)column.stride];
@@ -248,7 +249,7 @@ __device__ __forceinline__ real sum_by_blocks(const Plan& plan, Column column, i
 
 // feature_sums: threadIdx.y owns a touched feature of few items, threadIdx.x strides over its 1 + k columns: w, then factors.
 // Grid: (any, classes).
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
 feature_sums(const Model model, const Batch batch, const Plan plan, const Work work, const int most)
 {
     if (rows_to_sum(batch) == 0) return;  // guard
@@ -275,36 +276,42 @@ __device__ __forceinline__ int find_block(const Plan& plan, int lo, int hi, long
     return lo;
 }
 
-// hot_feature_sums: a thread block owns a feature of many items. Each threadIdx.y sums a row block of its own, threadIdx.x a
-// column; then the block sums are added in order. Grid: (any, classes).
-extern "C" __global__ void __launch_bounds__(512)
+// hot_feature_sums: a thread block owns a feature of many items. It first finds where each row block begins among them; then
+// each threadIdx.y sums a row block of its own, threadIdx.x a column, and the block sums are added in order.
+// Grid: (any, classes).
+extern "C" __global__ void __launch_bounds__(1024, 1)
 hot_feature_sums(const Model model, const Batch batch, const Plan plan, const Work work)
 {
     FWFM_SHARED(memory);
-    real* block_sum = (real*)memory;  // (blockDim.y, blockDim.x)
+    real* block_sum = (real*)memory;                                // (blockDim.y, blockDim.x)
+    int* begin = (int*)(block_sum + blockDim.x * blockDim.y);       // (HOT_BLOCKS + 1,) places
     const long long blocks = blocks_of(rows_to_sum(batch));
-    const int c = blockIdx.y, columns = blocks > 0 ? model.n_factors + 1 : 0;
+    const int c = blockIdx.y, lane = threadIdx.y * blockDim.x + threadIdx.x, lanes = blockDim.x * blockDim.y;
+    const int columns = blocks > 0 ? model.n_factors + 1 : 0;
     for (int h = blockIdx.x; h < plan.sizes[1]; h += gridDim.x) {
         const int u = plan.hot[h], lo = plan.segment_start[u], hi = plan.segment_start[u + 1];
         for (int j0 = 0; j0 < columns; j0 += blockDim.x) {
             const int j = j0 + threadIdx.x;
+            const Column column = column_of_items(model, work, c, j < columns ? j : 0);
             real total = 0;
-            for (long long first = 0; first < blocks; first += blockDim.y) {
-                const long long block = first + threadIdx.y;
-                real sum = 0;
-                if (j < columns) {
-                    const Column column = column_of_items(model, work, c, j);
-                    const int end = find_block(plan, lo, hi, block + 1);
-#pragma unroll 4
-                    for (int place = find_block(plan, lo, hi, block); place < end; ++place)
+            for (long long tile = 0; tile < blocks; tile += HOT_BLOCKS) {
+                const int count = (int)(blocks - tile < HOT_BLOCKS ? blocks - tile : HOT_BLOCKS);
+                __syncthreads();  // the tile before is done with
+                for (int i = lane; i <= count; i += lanes) begin[i] = find_block(plan, lo, hi, tile + i);
+                __syncthreads();
+                for (int first = 0; first < count; first += blockDim.y) {
+                    const int block = first + threadIdx.y, end = block < count ? begin[block + 1] : 0;
+                    real sum = 0;
+#pragma unroll 8
+                    for (int place = block < count ? begin[block] : 0; place < end; ++place)
                         sum = sum + column.value[plan.item[place] * (long long)column.stride];
+                    block_sum[lane] = sum;
+                    __syncthreads();
+#pragma unroll 8
+                    for (int y = 0; y < (int)blockDim.y && threadIdx.y == 0; ++y)
+                        total = total + block_sum[y * blockDim.x + threadIdx.x];
+                    __syncthreads();
                 }
-                block_sum[threadIdx.y * blockDim.x + threadIdx.x] = sum;
-                __syncthreads();
-                if (threadIdx.y == 0) {
-                    for (unsigned int y = 0; y < blockDim.y; ++y) total = total + block_sum[y * blockDim.x + threadIdx.x];
-                }
-                __syncthreads();
             }
             if (threadIdx.y == 0 && j < columns) put_sum(model, work, c, u, j, total);
         }
@@ -312,7 +319,7 @@ hot_feature_sums(const Model model, const Batch batch, const Plan plan, const Wo
 }
 
 // feature_update: threadIdx.y owns a touched feature, threadIdx.x strides over its 1 + k coordinates. Grid: (any, classes).
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 4)
 feature_update(const Model model, const Recipe recipe, const Batch batch, const Plan plan, const Work work,
                const int writes)
 {

@@ -223,15 +223,22 @@ class CupyDevice:
         self.number = number
         self.memory = memory
         with cupy.cuda.Device(number):
-            properties = cupy.cuda.runtime.getDeviceProperties(number)
+            runtime = cupy.cuda.runtime
+            shared, processors = (
+                runtime.deviceGetAttribute(attribute, number)
+                for attribute in (
+                    runtime.cudaDevAttrMaxSharedMemoryPerBlockOptin,
+                    runtime.cudaDevAttrMultiProcessorCount,
+                )
+            )
             self.main, self.side, self.copies = (cupy.cuda.Stream(non_blocking=True) for _ in range(3))
             self.forked, self.joined, self.queued, self.copied = (
                 cupy.cuda.Event(disable_timing=True) for _ in range(4)
             )
-        self.name = properties["name"].decode()
-        self.shared_bytes = int(properties["sharedMemPerBlockOptin"])
+        self.name = runtime.getDeviceProperties(number)["name"].decode()
+        self.shared_bytes = int(shared)
         self.most_threads = 1024
-        self.most_blocks = 16 * int(properties["multiProcessorCount"])
+        self.most_blocks = 16 * int(processors)
         self.sent: list[tuple[Any, list[Any]]] = []  # copies that may still be under way, and their host memory
 
     def load(self, name: str, variant: Variant) -> Mapping[str, Callable[..., object]]:

@@ -75,15 +75,18 @@ class Windows:
     streamed: Streamed
     order: Array
     rows: int  # of a window: whole batches
-    coming: Window | None = None
 
     def __iter__(self) -> Iterator[Window]:
         """Each window when its turn comes; the next is then already being copied."""
         coming = self.fetch(0)
-        while coming is not None:
-            self.device.await_copies()
-            here, coming = coming, self.fetch(coming.hi)
-            yield here
+        try:
+            while coming is not None:
+                self.device.await_copies()
+                here, coming = coming, self.fetch(coming.hi)
+                yield here
+        finally:  # left early: memory that a copy is still writing must not serve anything else before
+            with self.device.current():
+                self.device.await_copies()
 
     def fetch(self, lo: int) -> Window | None:
         """Gather a window and send it off; None past the end."""
