@@ -59,8 +59,13 @@ def compile_source(
     """
     nvrtc = import_nvrtc()
     with compiled(source, list_options(variant, architecture)) as program:
-        binary: bytes = nvrtc.getCUBIN(program) if output == "cubin" else nvrtc.getPTX(program)
-    return binary
+        if output == "ptx":
+            text: bytes = nvrtc.getPTX(program)
+            return text
+        # CuPy takes a cubin for a text that ends in a NUL, and leaves its last byte out: the end of the last header. In
+        # memory nobody notices, because Python's bytes end in one; a file must hold it.
+        binary: bytes = nvrtc.getCUBIN(program) + b"\0"
+        return binary
 
 
 def list_options(variant: Variant, architecture: str) -> tuple[str, ...]:

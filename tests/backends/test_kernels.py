@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import struct
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -109,6 +110,14 @@ def test_each_option_matters(monkeypatch, nvrtc, toy, flag, lost, gained):
     got = opcodes(kernels.compile_source(toy, Variant(), "compute_90", output="ptx"))
     assert gained in got
     assert lost not in got
+
+
+def test_a_cubin_is_whole(nvrtc, toy):
+    binary = kernels.compile_source(toy, Variant(), "sm_80")
+    programs, sections = struct.unpack_from("<QQ", binary, 32)
+    program_size, program_count, section_size, section_count = struct.unpack_from("<4H", binary, 54)
+    assert programs + program_size * program_count <= len(binary)
+    assert sections + section_size * section_count <= len(binary)
 
 
 def test_a_cubin_is_for_its_architecture(nvrtc, toy):
