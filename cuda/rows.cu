@@ -248,9 +248,9 @@ __device__ __forceinline__ void put_q(const Theta& theta, const Table& table, in
 {
     real* q = table.term;  // the terms have been summed
     int a = 0, b = threadIdx.x + 1;
-    for (int e = threadIdx.x; e < z * table.zq; e += blockDim.x) {
-        const int i = e / table.zq, j = e % table.zq;
-        if (i == j || j >= z) q[e] = real(0);
+    for (int i = threadIdx.x; i < z; i += blockDim.x) {
+        q[i * table.zq + i] = real(0);
+        for (int j = z; j < table.zq; ++j) q[i * table.zq + j] = real(0);
     }
     for (int p = threadIdx.x; p < z * (z - 1) / 2; p += blockDim.x) {
         while (b >= z) {
