@@ -92,14 +92,13 @@ def test_training_that_was_interrupted_goes_on_to_the_same_model(monkeypatch):
     X, y = make_rows()
     whole = everything(train(X, y > 0, device="numpy", **OPTIONS))
 
-    def press(status):
-        if status.epoch == 2 and status.batch == 2 and not pressed:
-            pressed.append(True)
-            signal.raise_signal(signal.SIGINT)
+    class Press(fwfm_gpu.Callback):
+        def on_batches(self, status):
+            if (status.epoch, status.batch) == (2, 2):
+                signal.raise_signal(signal.SIGINT)
 
-    pressed = []
     with pytest.warns(InterruptedTrainingWarning):
-        model = train(X, y > 0, device="cuda", callbacks=[press], **OPTIONS)
+        model = train(X, y > 0, device="cuda", callbacks=[Press()], **OPTIONS)
     model.continue_training(X, y > 0, epochs=OPTIONS["epochs"] - len(model.history), progress=False)
     assert everything(model) == whole
 
