@@ -6,20 +6,33 @@ Conventions: n features (columns), F fields, nnz stored values. Numbers of rows 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
-from fwfm_gpu.errors import InputError, InputTypeError, OptionError
-from fwfm_gpu.matrix_reader import check_range, first_true, index_dtype, integers, read_dense, read_sparse, starts
+from fwfm_gpu.device_arrays import Csr, Ids, Source, find_source, on_device, shape_of
+from fwfm_gpu.errors import InputError
+from fwfm_gpu.matrix_columns import check_fields, count_fields, read_columns, read_names
+from fwfm_gpu.matrix_reader import (
+    check_ids,
+    check_range,
+    first_true,
+    index_dtype,
+    integers,
+    read_dense,
+    read_sparse,
+    refuse_value,
+    row_numbers,
+    starts,
+    value_dtype,
+)
 from fwfm_gpu.parameters import Array
 
-__all__ = ["FieldMatrix"]
+__all__ = ["FieldMatrix", "hash_rows", "ones"]
 
-MOST_FIELD_PAIRS = 2**28  # R holds F * F weights per class
 MOST_IN_A_FIELD = 2**48  # so that no column number overflows
 HASHED_AT_ONCE = 2**18  # entries
 
@@ -29,8 +42,9 @@ class FieldMatrix:
     """Canonical CSR rows and one field per column, with names where they are known.
 
     Canonical means: columns ascend inside a row, no column twice, no zeros, every value finite (numerics 1). Make one
-    with `from_ids` or `from_matrix`, which check; the constructor itself trusts what it is given. The arrays are
-    read-only.
+    with `from_ids`, `from_csr` or `from_matrix`, which check; the constructor itself trusts what it is given. The
+    arrays are read-only. Of data on a GPU these three make a `DeviceMatrix`: to train on or to predict with
+    ``device="cuda"``, checked when it gets there.
 
     Attributes
     ----------
@@ -75,7 +89,7 @@ class FieldMatrix:
 
         Parameters
         ----------
-        ids : (rows, F) integers
+        ids : (rows, F) integers, on the host or on a device
             ``0 <= ids[:, f] < sizes[f]``. The column is ``sizes[0] + ... + sizes[f - 1] + ids[:, f]``.
         sizes : (F,) integers
             How many features each field has; 0 is allowed where no row needs one.
@@ -89,32 +103,66 @@ class FieldMatrix:
         InputError
             If shapes do not fit, an id is outside its field, there is no feature at all, or there are too many fields.
         """
-        ids, sizes = integers("ids", ids), integers("sizes", sizes)
+        lies_on_device, sizes = on_device(ids), integers("sizes", sizes)
+        ids = ids if lies_on_device else integers("ids", ids)
         if sizes.ndim != 1 or len(sizes) == 0:
             raise InputError(f"sizes must hold one number per field, at least one: got shape {sizes.shape}.")
-        if ids.ndim != 2 or ids.shape[1] != len(sizes):
+        shape = shape_of(ids)
+        if len(shape) != 2 or shape[1] != len(sizes):
             raise InputError(
-                f"ids must have shape (rows, {len(sizes)}), one column per entry of sizes: got shape {ids.shape}."
+                f"ids must have shape (rows, {len(sizes)}), one column per entry of sizes: got shape {shape}."
             )
-        n_rows, width = ids.shape
-        named = _names("field_names", field_names)
-        n_fields = _count_fields(width, named)
+        n_rows, width = shape
+        named = read_names("field_names", field_names)
+        n_fields = count_fields(width, named)
         check_range(sizes, MOST_IN_A_FIELD, lambda f: f"sizes[{f}]")
         offsets = np.concatenate(([0], np.cumsum(sizes, dtype=np.int64)))
         n_features = int(offsets[-1])
         if n_features == 0:
             raise InputError("sizes must add up to at least one feature: all of them are 0.")
-        _check_ids(ids, sizes, named)
+        if not lies_on_device:
+            check_ids(ids, sizes, named)
+        columns: dict[str, Any] = {
+            "fields": np.repeat(np.arange(width, dtype=np.int32), sizes.astype(np.int64)),
+            "n_fields": n_fields,
+            "field_names": named,
+            "feature_names": read_names("feature_names", feature_names, n_features),
+        }
+        if lies_on_device:
+            return _unopened(Ids(ids, sizes, (n_rows, n_features)), columns)
         indices = np.add(ids, offsets[:-1], dtype=index_dtype(n_features), casting="unsafe", order="C")
-        return cls(
-            indptr=np.arange(n_rows + 1, dtype=np.int64) * width,
-            indices=indices.reshape(-1),
-            values=_ones(indices.size, np.float32),
-            fields=np.repeat(np.arange(width, dtype=np.int32), sizes.astype(np.int64)),
-            n_fields=n_fields,
-            field_names=named,
-            feature_names=_names("feature_names", feature_names, n_features),
-        )
+        indptr = np.arange(n_rows + 1, dtype=np.int64) * width
+        return cls(indptr, indices.reshape(-1), ones(indices.size, np.float32), **columns)
+
+    @classmethod
+    def from_csr(
+        cls,
+        indptr: Any,
+        indices: Any,
+        values: Any,
+        shape: tuple[int, int],
+        fields: Any = None,
+        *,
+        field_names: Iterable[str] | None = None,
+        feature_names: Iterable[str] | None = None,
+    ) -> FieldMatrix:
+        """Rows of the three arrays of CSR, of whichever library: all on the host, or all on a device.
+
+        Parameters
+        ----------
+        indptr : (rows + 1,) integers
+        indices : (nnz,) integers
+        values : (nnz,) numbers, or None
+            None: every value is 1.
+        shape : (int, int)
+            Rows and columns.
+        fields, field_names, feature_names
+            As in `from_matrix`, as are the errors.
+        """
+        if values is None and not on_device(indices):
+            values = np.ones(np.shape(indices), np.float32)
+        rows = Csr(indptr, indices, values, tuple(shape))
+        return cls.from_matrix(rows, fields, field_names=field_names, feature_names=feature_names)
 
     @classmethod
     def from_matrix(
@@ -125,7 +173,7 @@ class FieldMatrix:
         field_names: Iterable[str] | None = None,
         feature_names: Iterable[str] | None = None,
     ) -> FieldMatrix:
-        """Rows of a SciPy sparse or dense matrix, made canonical; ``X`` itself is never changed.
+        """Rows of a sparse or dense matrix, made canonical; ``X`` itself is never changed.
 
         Duplicates of a column are summed in stored order in float64, zeros are dropped, columns are sorted. The values
         become float32 where every value of X's dtype fits it exactly (float32, float16, bool, integers of up to 16
@@ -135,7 +183,9 @@ class FieldMatrix:
         Parameters
         ----------
         X : (rows, n) SciPy sparse matrix or array of any format, dense numbers, or FieldMatrix
-            A FieldMatrix is returned as it is; what else is given must then agree with it.
+            A FieldMatrix is returned as it is; what else is given must then agree with it. On a device: CSR of cupyx or
+            PyTorch, or any dense array with DLPack or ``__cuda_array_interface__``; what makes a copy there is to be
+            dense, not sorted, to hold duplicates or zeros, or values of another type than T.
         fields : (n,) integers, optional
             Field of each column, from 0; a field may have no column. None makes every column its own field.
         field_names : F str, optional
@@ -145,27 +195,26 @@ class FieldMatrix:
         Raises
         ------
         InputTypeError
-            If X holds no real numbers or lies on a device, fields are no integers, or a name is no str.
+            If X holds no real numbers, lies on a device in another sparse format, fields are no integers, or a name is
+            no str.
         InputError
             If X is not 2-D, has no columns, holds NaN or infinity or is malformed, if fields do not fit, or if there
             are too many of them.
         """
         if isinstance(X, FieldMatrix):
             return X._agreeing(fields, field_names, feature_names)
-        indptr, indices, values, n_features = read_sparse(X) if sparse.issparse(X) else read_dense(X)
-        if n_features == 0:
-            raise InputError(f"X must have at least one column: got shape ({len(indptr) - 1}, 0).")
-        named = _names("field_names", field_names)
-        fields, n_fields = _checked_fields(fields, n_features, named)
-        ones = bool(np.all(values[:1] == 1) and np.all(values == 1))
+        source = find_source(X)
+        if source is not None:
+            return _unopened(source, read_columns(source.shape, fields, field_names, feature_names))
+        is_sparse = sparse.issparse(X) or isinstance(X, Csr)
+        indptr, indices, values, n_features = read_sparse(X) if is_sparse else read_dense(X)
+        columns = read_columns((len(indptr) - 1, n_features), fields, field_names, feature_names)
+        all_ones = bool(np.all(values[:1] == 1) and np.all(values == 1))
         matrix = cls(
-            indptr=indptr,
-            indices=np.require(indices, index_dtype(n_features), ["C", "A"]),
-            values=_ones(len(values), values.dtype) if ones else np.require(values, None, ["C", "A"]),
-            fields=fields,
-            n_fields=n_fields,
-            field_names=named,
-            feature_names=_names("feature_names", feature_names, n_features),
+            indptr,
+            np.require(indices, index_dtype(n_features), ["C", "A"]),
+            ones(len(values), values.dtype) if all_ones else np.require(values, None, ["C", "A"]),
+            **columns,
         )
         matrix._check_finite(matrix.values, "X must be finite, also after duplicates are summed")
         return matrix
@@ -218,13 +267,11 @@ class FieldMatrix:
         InputError
             If a value overflows T.
         """
-        T = np.dtype(dtype)
-        if T not in (np.float32, np.float64):
-            raise OptionError(f"dtype must be 'float32' or 'float64', got {str(T)!r}.")
+        T = value_dtype(dtype)
         if self.values.dtype == T:
             return self
         if self.all_ones:
-            return replace(self, values=_ones(self.nnz, T))
+            return replace(self, values=ones(self.nnz, T))
         with np.errstate(over="ignore", under="ignore"):
             values = self.values.astype(T)
         self._check_finite(values, f"X must fit {T}")
@@ -249,16 +296,10 @@ class FieldMatrix:
         InputError
             If rows are not 1-D or one of them is not there.
         """
-        if isinstance(rows, slice):
-            rows = np.arange(*rows.indices(self.n_rows))
-        rows = integers("rows", rows)
-        if rows.ndim != 1:
-            raise InputError(f"rows must be 1-D, got shape {rows.shape}.")
-        check_range(rows, self.n_rows, lambda b: f"rows[{b}]")
-        rows = rows.astype(np.int64, copy=False)
+        rows = row_numbers(rows, self.n_rows)
         indptr = starts(np.diff(self.indptr)[rows])
         old = np.repeat(self.indptr[rows] - indptr[:-1], np.diff(indptr)) + np.arange(indptr[-1])
-        values = _ones(len(old), self.values.dtype) if self.all_ones else self.values[old]
+        values = ones(len(old), self.values.dtype) if self.all_ones else self.values[old]
         return replace(self, indptr=indptr, indices=self.indices[old], values=values)
 
     def to_csr(self) -> sparse.csr_array:
@@ -269,23 +310,17 @@ class FieldMatrix:
 
     def fingerprint(self) -> str:
         """SHA-256 in hex over shape, structure, values and fields (no names, no encoder), the same on every machine."""
-        rows, n = self.shape
-        digest = hashlib.sha256(f"FieldMatrix 1 {rows} {n} {self.n_fields} {self.nnz} {self.values.dtype}\n".encode())
-        for array in (self.indptr, self.indices, self.values, self.fields):
-            for start in range(0, len(array), HASHED_AT_ONCE):  # a broadcast 1 is never written out whole
-                part = array[start : start + HASHED_AT_ONCE]
-                digest.update(np.ascontiguousarray(part, part.dtype.newbyteorder("<")).data)
-        return digest.hexdigest()
+        return hash_rows(self.n_fields, (self.indptr, self.indices, self.values, self.fields))
 
     def _agreeing(self, fields: Any, field_names: Any, feature_names: Any) -> FieldMatrix:
         """Itself, if nothing was asked for that it is not."""
         for name, asked in (("field_names", field_names), ("feature_names", feature_names)):
-            if asked is not None and _names(name, asked) != getattr(self, name):
+            if asked is not None and read_names(name, asked) != getattr(self, name):
                 raise InputError(
                     f"X is a FieldMatrix with {name} of its own, and other ones were given: leave them out."
                 )
         if fields is not None:
-            checked, _ = _checked_fields(fields, self.n_features, None)
+            checked, _ = check_fields(fields, self.n_features, None)
             if not np.array_equal(checked, self.fields):
                 column = first_true(checked != self.fields)
                 raise InputError(
@@ -299,68 +334,29 @@ class FieldMatrix:
         finite = np.isfinite(values)
         if not finite.all():
             p = first_true(~finite)
-            row, column = int(np.searchsorted(self.indptr, p, side="right")) - 1, int(self.indices[p])
-            name = f" (feature {self.feature_names[column]!r})" if self.feature_names else ""
-            raise InputError(
-                f"{expected}: got {float(self.values[p])!r} at row {row}, column {column}{name}. "
-                "Replace or scale such values first."
-            )
+            place = int(np.searchsorted(self.indptr, p, side="right")) - 1, int(self.indices[p])
+            refuse_value(expected, float(self.values[p]), place, self.feature_names)
 
 
-def _checked_fields(fields: Any, n_features: int, field_names: tuple[str, ...] | None) -> tuple[Array, int]:
-    """A field per column, (n,) int32, and the number of fields."""
-    if fields is None:
-        n_fields = _count_fields(n_features, field_names)
-        return np.arange(n_features, dtype=np.int32), n_fields
-    fields = integers("fields", fields)
-    if fields.shape != (n_features,):
-        raise InputError(f"fields must name one field per column: expected shape ({n_features},), got {fields.shape}.")
-    if fields.min() < 0:
-        column = first_true(fields < 0)
-        raise InputError(f"fields must be at least 0: got fields[{column}] = {fields[column]}.")
-    n_fields = _count_fields(int(fields.max()) + 1, field_names)
-    return np.array(fields, dtype=np.int32), n_fields
+def hash_rows(n_fields: int, arrays: tuple[Any, Any, Any, Any], fetch: Callable[[Any], Array] = np.asarray) -> str:
+    """`FieldMatrix.fingerprint` of indptr, indices, values and fields, fetched piece by piece."""
+    indptr, indices, values, fields = arrays
+    header = f"FieldMatrix 1 {len(indptr) - 1} {len(fields)} {n_fields} {len(indices)} {values.dtype}\n"
+    digest = hashlib.sha256(header.encode())
+    for array, dtype in zip(arrays, (np.int64, index_dtype(len(fields)), values.dtype, np.int32), strict=True):
+        for start in range(0, len(array), HASHED_AT_ONCE):  # a broadcast 1 is never written out whole
+            part = fetch(array[start : start + HASHED_AT_ONCE])
+            digest.update(np.ascontiguousarray(part, np.dtype(dtype).newbyteorder("<")).data)
+    return digest.hexdigest()
 
 
-def _count_fields(used: int, field_names: tuple[str, ...] | None) -> int:
-    """The number of fields: one per name if there are names; R must be able to hold a weight for each pair."""
-    n_fields = used if field_names is None else len(field_names)
-    if n_fields < used:
-        raise InputError(f"field_names must hold at least {used} names, one per field: got {n_fields}.")
-    if n_fields**2 > MOST_FIELD_PAIRS:
-        raise InputError(
-            f"{n_fields} fields are too many: R would take {n_fields}^2 = {n_fields**2} weights, at most "
-            f"{MOST_FIELD_PAIRS} are allowed. Pass fields=... so that many columns share a field."
-        )
-    return n_fields
+def _unopened(source: Source, columns: dict[str, Any]) -> FieldMatrix:
+    """Rows that lie on a device."""
+    from fwfm_gpu.device_matrix import DeviceMatrix
+
+    return DeviceMatrix(source=source, **columns)
 
 
-def _names(what: str, names: Any, expected: int | None = None) -> tuple[str, ...] | None:
-    """The names as a tuple of str, of the expected length where there is one."""
-    if names is None:
-        return None
-    if isinstance(names, str) or not isinstance(names, Iterable):
-        raise InputTypeError(f"{what} must be a sequence of str, got {type(names).__name__}.")
-    listed = tuple(names)
-    for i, name in enumerate(listed):
-        if not isinstance(name, str):
-            raise InputTypeError(f"{what} must be str: got {type(name).__name__} {name!r} at {what}[{i}].")
-    if expected is not None and len(listed) != expected:
-        raise InputError(f"{what} must hold {expected} names, got {len(listed)}.")
-    return tuple(map(str, listed))  # NumPy's str become Python's
-
-
-def _check_ids(ids: Array, sizes: Array, field_names: tuple[str, ...] | None) -> None:
-    """Raise for the first id, row by row, that is outside its field."""
-    if len(ids) and ((ids.min(axis=0) < 0).any() or (ids.max(axis=0) >= sizes).any()):
-        row, field = (int(i) for i in np.argwhere((ids < 0) | (ids >= sizes))[0])
-        name = f" ({field_names[field]!r})" if field_names else ""
-        raise InputError(
-            f"ids must be at least 0 and below the size of their field: got {ids[row, field]} at row {row}, field "
-            f"{field}{name} of size {sizes[field]}."
-        )
-
-
-def _ones(length: int, dtype: Any) -> Array:
+def ones(length: int, dtype: Any) -> Array:
     """A read-only 1 that stands for all."""
     return np.broadcast_to(np.ones((), dtype), (length,))

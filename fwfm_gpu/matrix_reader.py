@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
-from fwfm_gpu.errors import InputError, InputTypeError
+from fwfm_gpu.device_arrays import on_device
+from fwfm_gpu.errors import InputError, InputTypeError, OptionError
 from fwfm_gpu.parameters import Array
 
-__all__ = ["check_range", "first_true", "index_dtype", "integers", "read_dense", "read_sparse", "starts"]
+__all__ = ["check_ids", "check_indptr", "check_range", "first_true", "index_dtype", "integers", "read_dense"]
+__all__ += ["read_sparse", "refuse_value", "row_numbers", "starts", "value_dtype"]
 
 
 def read_dense(X: Any) -> tuple[Array, Array, Array, int]:
@@ -26,7 +28,7 @@ def read_dense(X: Any) -> tuple[Array, Array, Array, int]:
 
 
 def read_sparse(X: Any) -> tuple[Array, Array, Array, int]:
-    """indptr, indices, values and number of columns of a SciPy matrix.
+    """indptr, indices, values and number of columns of a SciPy matrix, or a Csr on the host.
 
     Reads the bare arrays: SciPy's flags of canonical form may be stale, and its own conversions sum duplicates in
     another order or sort the caller's matrix in place.
@@ -51,23 +53,31 @@ def compressed(X: Any, limit: int, axis: str) -> tuple[Array, Array, Array]:
     """Checked indptr, indices and values of a CSR or CSC matrix; axis is what indptr runs along."""
     indptr, indices = integers("indptr", X.indptr), integers("indices", X.indices)
     values = real(np.asarray(X.data))
-    length = X.shape[0 if axis == "row" else 1] + 1
-    if indptr.shape != (length,):
-        raise InputError(f"indptr must hold {length} entries, one per {axis} and one more: got shape {indptr.shape}.")
+    indptr = check_indptr(indptr, X.shape[0 if axis == "row" else 1], (indices.shape, values.shape), axis)
+    check_range(indices, limit, lambda p: f"indices[{p}] ({axis} {np.searchsorted(indptr, p, side='right') - 1})")
+    return indptr, indices, values
+
+
+def check_indptr(
+    indptr: Array, count: int, shapes: tuple[tuple[int, ...], tuple[int, ...]], axis: str = "row"
+) -> Array:
+    """The starts of so many rows (or columns) of indices and values of these shapes, int64."""
+    if indptr.shape != (count + 1,):
+        raise InputError(
+            f"indptr must hold {count + 1} entries, one per {axis} and one more: got shape {indptr.shape}."
+        )
     if indptr[0] != 0:
         raise InputError(f"indptr must start at 0: got indptr[0] = {indptr[0]}.")
     falls = indptr[1:] < indptr[:-1]
     if falls.any():
         p = first_true(falls)
         raise InputError(f"indptr must not decrease: got {indptr[p]}, then {indptr[p + 1]} at the end of {axis} {p}.")
-    if indices.shape != (indptr[-1],) or values.shape != (indptr[-1],):
+    if any(shape != (indptr[-1],) for shape in shapes):
         raise InputError(
             f"indptr must end at the number of stored values: got {indptr[-1]} at its end, indices of shape "
-            f"{indices.shape}, data of shape {values.shape}."
+            f"{shapes[0]}, data of shape {shapes[1]}."
         )
-    indptr = indptr.astype(np.int64)
-    check_range(indices, limit, lambda p: f"indices[{p}] ({axis} {np.searchsorted(indptr, p, side='right') - 1})")
-    return indptr, indices, values
+    return indptr.astype(np.int64)
 
 
 def triplets(X: Any) -> tuple[Array, Array, Array]:
@@ -111,6 +121,48 @@ def check_range(numbers: Array, limit: int, place: Callable[[int], str]) -> None
         raise InputError(f"{place(p)} must be at least 0 and below {limit}: got {numbers[p]}.")
 
 
+def check_ids(ids: Array, sizes: Array, field_names: tuple[str, ...] | None, first_row: int = 0) -> None:
+    """Raise for the first id, row by row, that is outside its field."""
+    if len(ids) and ((ids.min(axis=0) < 0).any() or (ids.max(axis=0) >= sizes).any()):
+        row, field = (int(i) for i in np.argwhere((ids < 0) | (ids >= sizes))[0])
+        name = f" ({field_names[field]!r})" if field_names else ""
+        raise InputError(
+            f"ids must be at least 0 and below the size of their field: got {ids[row, field]} at row "
+            f"{first_row + row}, field {field}{name} of size {sizes[field]}."
+        )
+
+
+def refuse_value(
+    expected: str, value: float, place: tuple[int, int], feature_names: tuple[str, ...] | None
+) -> NoReturn:
+    """Raise for a value that is infinite or NaN, or becomes so; place is its row and column."""
+    row, column = place
+    name = f" (feature {feature_names[column]!r})" if feature_names else ""
+    raise InputError(
+        f"{expected}: got {value!r} at row {row}, column {column}{name}. Replace or scale such values first."
+    )
+
+
+def row_numbers(rows: Any, n_rows: int) -> Array:
+    """Numbers of rows that are there, (m,) int64."""
+    if isinstance(rows, slice):
+        rows = np.arange(*rows.indices(n_rows))
+    rows = integers("rows", rows)
+    if rows.ndim != 1:
+        raise InputError(f"rows must be 1-D, got shape {rows.shape}.")
+    check_range(rows, n_rows, lambda b: f"rows[{b}]")
+    numbers: Array = rows.astype(np.int64, copy=False)
+    return numbers
+
+
+def value_dtype(dtype: Any) -> np.dtype[Any]:
+    """T as a dtype."""
+    T: np.dtype[Any] = np.dtype(dtype)
+    if T not in (np.float32, np.float64):
+        raise OptionError(f"dtype must be 'float32' or 'float64', got {str(T)!r}.")
+    return T
+
+
 def integers(what: str, numbers: Any) -> Array:
     """An array of integers; one of nothing may be of any type."""
     array = host_array(what, numbers)
@@ -133,10 +185,8 @@ def real(array: Array) -> Array:
 def host_array(what: str, numbers: Any) -> Array:
     """What np.asarray makes of it, unless that would lose something."""
     kind = type(numbers).__name__
-    if hasattr(numbers, "__cuda_array_interface__"):
-        raise InputTypeError(
-            f"{what} lies on a device ({kind}): device arrays need a CUDA backend. Copy it to the host."
-        )
+    if on_device(numbers):
+        raise InputTypeError(f"{what} lies on a device ({kind}), and is needed on the host: copy it there.")
     if isinstance(numbers, np.ma.MaskedArray):
         raise InputTypeError(f"{what} is a masked array, and masks are not understood. Fill it first.")
     try:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fwfm_gpu.backends import Backend, get_backend
+from fwfm_gpu.backends import Backend, get_backend, send_array
+from fwfm_gpu.device_arrays import on_device, shape_of
 from fwfm_gpu.errors import InputError, InputTypeError, OptionError
 from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.history import EpochRecord, Position
@@ -95,7 +96,7 @@ class Columns:
     def _read_matrix(self, X: Any) -> FieldMatrix:
         """A plain matrix, under these fields and names if it is as wide as they are."""
         try:
-            (width,) = np.shape(X)[1:]
+            (width,) = shape_of(X)[1:] if on_device(X) else np.shape(X)[1:]
         except ValueError:  # not 2-D, or ragged
             return FieldMatrix.from_matrix(X)
         if width == len(self.fields):
@@ -183,13 +184,14 @@ class FwFM:
             f"FwFM({self.loss}, {p.n_features} features, {p.n_fields} fields, {p.n_factors} factors, {labels}{p.dtype})"
         )
 
-    def decision_function(self, X: Any) -> Array:
+    def decision_function(self, X: Any) -> Any:
         """Raw scores (numerics 3).
 
         Parameters
         ----------
         X : FieldMatrix, SciPy sparse matrix or dense array, (rows, n)
-            Or a table (frame or dict of arrays), when the model was trained on the rows of an encoder.
+            Or a table (frame or dict of arrays), when the model was trained on the rows of an encoder. Where X lies on
+            a GPU, numbers come back there, in an array of its library.
 
         Returns
         -------
@@ -200,12 +202,10 @@ class FwFM:
         InputError
             Other columns than in training, or values that are not finite.
         """
-        rows = self.columns.read(X, str(self.parameters.dtype))
-        backend, resident = self._resident()
-        s_bc = backend.score(resident, backend.load_data(rows))
-        return s_bc if self.loss == "softmax" else s_bc[:, 0]
+        s, send = self._score(X)
+        return send(s)
 
-    def predict_proba(self, X: Any) -> Array:
+    def predict_proba(self, X: Any) -> Any:
         """Probability of each class, in the order of ``classes``.
 
         Returns
@@ -220,25 +220,27 @@ class FwFM:
         """
         if self.loss == "squared":
             raise OptionError('predict_proba needs classes, and this model has loss="squared". Call predict.')
-        s = self.decision_function(X).astype(np.float64)
+        s, send = self._score(X)
+        s = s.astype(np.float64)
         with np.errstate(all="ignore"):
             if self.loss == "softmax":
-                return softmax64(s)
+                return send(softmax64(s))
             p = sigmoid64(s)
-            return np.stack((1 - p, p), axis=1)
+            return send(np.stack((1 - p, p), axis=1))
 
-    def predict(self, X: Any) -> Array:
+    def predict(self, X: Any) -> Any:
         """The most probable label as it came in y; for squared loss the score.
 
         Returns
         -------
         (rows,)
-            Of two labels the second needs a score above 0; of several equal scores the first wins.
+            Of two labels the second needs a score above 0; of several equal scores the first wins. Labels that are
+            strings stay on the host.
         """
-        s = self.decision_function(X)
+        s, send = self._score(X)
         if self.labels is None:
-            return s
-        return decode(self.labels, np.argmax(s, axis=1) if self.loss == "softmax" else s > 0)
+            return send(s)
+        return send(decode(self.labels, np.argmax(s, axis=1) if self.loss == "softmax" else s > 0))
 
     def save(self, path: str | PathLike[str], *, optimizer_state: bool = True) -> None:
         """Write the model to one file, in one step: a former file stays whole until the new one is.
@@ -313,6 +315,13 @@ class FwFM:
         from fwfm_gpu.training import pass_once
 
         return pass_once(self, X, y, sample_weight)
+
+    def _score(self, X: Any) -> tuple[Array, Callable[[Array], Any]]:
+        """Raw scores on the host, and what brings numbers to where X lies."""
+        rows = self.columns.read(X, str(self.parameters.dtype))
+        backend, resident = self._resident()
+        s_bc = backend.score(resident, backend.load_data(rows))
+        return s_bc if self.loss == "softmax" else s_bc[:, 0], lambda array: send_array(backend, array, rows)
 
     def _resident(self) -> tuple[Backend, Any]:
         """The engine and the parameters on its device, loaded once per change."""

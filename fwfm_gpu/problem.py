@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fwfm_gpu.backends import Backend, fingerprint_rows
 from fwfm_gpu.errors import InputError, InputTypeError, OptionError
 from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.labels import Labels, encode_targets, row_weights
@@ -178,9 +179,10 @@ def checked(evaluation: Evaluation, settled: Settled) -> Evaluation:
     return evaluation
 
 
-def fingerprint(problem: Problem) -> str:
-    """SHA-256 of rows, targets and weights, hexadecimal."""
-    digest = hashlib.sha256(problem.rows.fingerprint().encode())
+def fingerprint(problem: Problem, backend: Backend | None = None) -> str:
+    """SHA-256 of rows, targets and weights, hexadecimal; rows on a device need the engine that opens them."""
+    of_rows = problem.rows.fingerprint() if backend is None else fingerprint_rows(backend, problem.rows)
+    digest = hashlib.sha256(of_rows.encode())
     for array in (problem.y, problem.weight):
         digest.update(b"-" if array is None else np.ascontiguousarray(array).data)
     return digest.hexdigest()

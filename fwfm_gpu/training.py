@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fwfm_gpu.backends import get_backend
+from fwfm_gpu.backends import Backend, fetch_array, get_backend
 from fwfm_gpu.callbacks import Callback, Callbacks, Status
 from fwfm_gpu.epochs import Loop, Setting, diverged
 from fwfm_gpu.errors import FwfmWarning, InputTypeError, MissingStateError, OptionError, StreamWarning
@@ -97,8 +97,10 @@ def train(
     Parameters
     ----------
     X : FieldMatrix, SciPy sparse matrix or dense array, (rows, n)
-        Left as it is; a canonical copy is trained on.
-    y : (rows,) array-like
+        Left as it is; a canonical copy is trained on. Of cupyx, CuPy, PyTorch or whoever offers DLPack or
+        ``__cuda_array_interface__``, on a GPU: canonical CSR rows of T are then trained on where they lie, without a
+        copy; see `FieldMatrix.from_matrix`.
+    y : (rows,) array-like, on the host or on a GPU, as sample_weight
         Labels (strings, booleans, integers) or, for squared loss, numbers.
     fields : (n,) integers, optional
         The field of each column; without it every column is its own. A FieldMatrix carries them.
@@ -185,17 +187,28 @@ def start(X: Any, y: Any, fields: Any, options: Options, given: Given) -> FwFM:
             "model keeps the encoder and reads such tables; or a plain array of its numbers."
         )
     rows = FieldMatrix.from_matrix(X, fields).rounded(options.dtype)
+    backend = get_backend(options.device, options.device_memory)
+    y, given = fetch_targets(backend, y, given)
     loss = choose_loss(y, options.loss)
     targets, labels = encode_targets(y, loss)
     settled = Settled(options, loss, labels, Columns.of(rows))
     problem = make_problem(settled, rows, targets, given.sample_weight)
     generator = np.random.default_rng(options.seed)
     trained_on, held = hold_out(options, rows.n_rows, generator)
-    session = (settled, training_part(problem, trained_on), held)
+    session = (backend, settled, training_part(problem, trained_on), held)
     parameters = start_parameters(settled, generator)
     state = start_state(options.recipe(loss), parameters)
-    start_point = Trained(parameters, state, dict(generator.bit_generator.state), data_fingerprint=fingerprint(problem))
+    drawn, print_of_data = dict(generator.bit_generator.state), fingerprint(problem, backend)
+    start_point = Trained(parameters, state, drawn, data_fingerprint=print_of_data)
     return run_loop(session, start_point, options.epochs, given)
+
+
+def fetch_targets(backend: Backend, y: Any, given: Given) -> tuple[Any, Given]:
+    """Targets and weights on the host, wherever they lie: what steers is computed there (numerics 4)."""
+    weight, eval_set = fetch_array(backend, "sample_weight", given.sample_weight), given.eval_set
+    if isinstance(eval_set, tuple | list) and len(eval_set) > 1:
+        eval_set = (eval_set[0], *(fetch_array(backend, "y of eval_set", part) for part in eval_set[1:]))
+    return fetch_array(backend, "y", y), replace(given, sample_weight=weight, eval_set=eval_set)
 
 
 def start_parameters(settled: Settled, generator: np.random.Generator) -> Parameters:
@@ -221,16 +234,16 @@ def start_state(recipe: Recipe, parameters: Parameters) -> OptimizerState:
     return state
 
 
-def run_loop(session: tuple[Settled, Problem, Any], start_point: Trained, epochs: int, given: Given) -> FwFM:
+def run_loop(session: tuple[Backend, Settled, Problem, Any], start_point: Trained, epochs: int, given: Given) -> FwFM:
     """Everything is checked: train."""
-    settled, problem, held = session
+    backend, settled, problem, held = session
     options = settled.options
 
     def make_model(trained: Trained) -> FwFM:
         return FwFM(options, settled.loss, settled.labels, settled.columns, trained)
 
     setting = Setting(
-        backend=get_backend(options.device, options.device_memory),
+        backend=backend,
         recipe=options.recipe(settled.loss),
         evaluation=make_evaluation(settled, given.eval_set, problem, held, given.sample_weight),
         callbacks=Callbacks(given.callbacks, first=make_progress(given.progress)),
@@ -245,11 +258,13 @@ def run_loop(session: tuple[Settled, Problem, Any], start_point: Trained, epochs
 def resume(model: FwFM, X: Any, y: Any, epochs: int, given: Given) -> FwFM:
     """``FwFM.continue_training``: the model is changed when all went well, or stopped by Ctrl-C."""
     check_integer("epochs", epochs, 0)
+    backend = get_backend(model.device, model.options.device_memory)
+    y, given = fetch_targets(backend, y, given)
     settled, problem = reopen(model, X, y, given.sample_weight)
     if given.eval_metric is not None:
         settled = replace(settled, options=replace(settled.options, eval_metric=given.eval_metric))
     trained = model.trained
-    print_of_data = fingerprint(problem)
+    print_of_data = fingerprint(problem, backend)
     if trained.position.batches and print_of_data != trained.data_fingerprint:
         warnings.warn(
             f"epoch {trained.position.epochs + 1} was interrupted on other data: its rest is left out.",
@@ -267,7 +282,7 @@ def resume(model: FwFM, X: Any, y: Any, epochs: int, given: Given) -> FwFM:
             stacklevel=3,
         )
     trained_on, held = hold_out(options, problem.rows.n_rows, np.random.default_rng(options.seed))
-    session = (settled, training_part(problem, trained_on), held)
+    session = (backend, settled, training_part(problem, trained_on), held)
     start_point = replace(trained, data_fingerprint=print_of_data)
     done = run_loop(session, start_point, epochs, given)
     model.options, model.device, model.trained = done.options, done.device, done.trained
@@ -301,9 +316,10 @@ def pass_once(model: FwFM, X: Any, y: Any, sample_weight: Any) -> FwFM:
             'partial_fit cannot balance classes that it sees in parts: class_weight="balanced" would weigh each call '
             "anew. Train with a mapping of label to weight."
         )
-    settled, problem = reopen(model, X, y, sample_weight)
-    trained, backend = model.trained, get_backend(settled.options.device, settled.options.device_memory)
-    recipe = settled.options.recipe(settled.loss)
+    backend = get_backend(model.device, model.options.device_memory)
+    y, given = fetch_targets(backend, y, Given(sample_weight))
+    settled, problem = reopen(model, X, y, given.sample_weight)
+    trained, recipe = model.trained, settled.options.recipe(settled.loss)
     began = time.perf_counter()
     resident = backend.load_model(trained.parameters, trained.optimizer_state, recipe)
     run = backend.begin(resident, backend.load_data(problem.rows, problem.y, problem.weight), problem.visited)
@@ -325,7 +341,7 @@ def pass_once(model: FwFM, X: Any, y: Any, sample_weight: Any) -> FwFM:
         optimizer_state=state,
         position=position,
         seconds=trained.seconds + time.perf_counter() - began,
-        data_fingerprint=fingerprint(problem),
+        data_fingerprint=fingerprint(problem, backend),
         best=None,
     )
     return model

@@ -24,11 +24,11 @@ FLOORS = {
     for floor, names in enumerate(
         [
             "errors parameters numerics version cuda_sources atomic_file",
-            "losses optimizers metrics matrix_reader field_matrix recipe labels columns category_field number_field "
-            "encoding_report",
+            "losses optimizers metrics device_arrays device_matrix matrix_reader matrix_columns field_matrix recipe "
+            "labels columns category_field number_field encoding_report",
             "backends encoding io",
             "training epochs problem callbacks progress interruption history options model model_document model_file "
-            "field_pairs",
+            "device_memory field_pairs",
             "estimators report report_sections report_fields report_findings report_charts report_html "
             "verify tuning demo info",
             "cli",
@@ -41,6 +41,7 @@ STRANGERS = [{"backends"}, {"encoding", "io"}]  # the two halves of floor 2 neve
 EVERYWHERE = {*sys.stdlib_module_names, "numpy", "scipy"}
 PINNED = {
     "cupy": ["backends/cuda.py", "backends/kernels.py"],
+    "cupyx": ["backends/cuda.py"],
     "numba": ["backends/compiled.py"],
     "sklearn": ["estimators.py", "demo.py"],
     "pyarrow": ["encoding.py", "io/"],

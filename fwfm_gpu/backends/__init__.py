@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any, Protocol
 
+from fwfm_gpu.device_arrays import on_device, out_of_reach
+from fwfm_gpu.device_matrix import DeviceMatrix
 from fwfm_gpu.errors import DeviceError, MissingExtraError, OptionError
 from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.parameters import Array, OptimizerState, Parameters
 from fwfm_gpu.recipe import Recipe
 
-__all__ = ["Backend", "Collected", "get_backend"]
+__all__ = ["Backend", "Collected", "fetch_array", "fingerprint_rows", "get_backend", "send_array"]
 
 
 @dataclass(frozen=True)
@@ -120,3 +122,43 @@ def make_cuda(number: int, device_memory: int | None) -> Backend:
     from fwfm_gpu.backends.cuda import CudaBackend, CupyDevice
 
     return CudaBackend(CupyDevice(number, device_memory))
+
+
+def fetch_array(backend: Backend, what: str, array: Any) -> Any:
+    """A copy on the host of an array that lies on a device; anything else as it is.
+
+    Raises
+    ------
+    InputTypeError
+        It lies on a device, and the engine has none; or it cannot be opened.
+    """
+    if not on_device(array):
+        return array
+    from fwfm_gpu.backends import cuda_adoption
+
+    return cuda_adoption.fetch_array(device_of(backend, what, array), what, array)
+
+
+def send_array(backend: Backend, array: Array, rows: FieldMatrix) -> Any:
+    """Numbers that were made of rows, to where the rows lie: in the library of their own arrays."""
+    if not isinstance(rows, DeviceMatrix) or array.dtype.kind not in "biuf":
+        return array
+    from fwfm_gpu.backends import cuda_adoption
+
+    return cuda_adoption.send_array(device_of(backend, "X", rows), array, rows)
+
+
+def fingerprint_rows(backend: Backend, rows: FieldMatrix) -> str:
+    """`FieldMatrix.fingerprint`, the same wherever the rows lie."""
+    if not isinstance(rows, DeviceMatrix):
+        return rows.fingerprint()
+    from fwfm_gpu.backends import cuda_adoption
+
+    return cuda_adoption.fingerprint_rows(device_of(backend, "X", rows), rows)
+
+
+def device_of(backend: Backend, what: str, array: Any) -> Any:
+    """The device of the CUDA engine; no other engine has one."""
+    if (device := getattr(backend, "device", None)) is None:
+        raise out_of_reach(what, array)
+    return device

@@ -31,6 +31,7 @@ from fwfm_gpu.backends.kernels import load
 from fwfm_gpu.backends.numpy_resident import Model as HostModel
 from fwfm_gpu.backends.numpy_resident import grow
 from fwfm_gpu.cuda_sources import Variant
+from fwfm_gpu.device_matrix import DeviceMatrix
 from fwfm_gpu.errors import DeviceError, DeviceMemoryError, MissingExtraError
 from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.parameters import Array, OptimizerState, Parameters
@@ -52,7 +53,7 @@ class CudaBackend:
 
     def load_data(self, rows: FieldMatrix, y: Array | None = None, weight: Array | None = None) -> Data | Streamed:
         with self.device.current():
-            if rows_bytes(rows) > ROWS_SHARE * self.device.free_bytes():
+            if not isinstance(rows, DeviceMatrix) and rows_bytes(rows) > ROWS_SHARE * self.device.free_bytes():
                 return Streamed.of(self.device, rows, y, weight)
             return load_rows(self.device, rows, y, weight)
 
@@ -307,6 +308,17 @@ class CupyDevice:
 
     def to_device(self, array: Array) -> Any:
         return self.xp.array(array, order="C")
+
+    def adopt(self, array: Any) -> Any:
+        cupy = self.xp
+        cupy.cuda.runtime.deviceSynchronize()  # queues of other libraries may still be writing it
+        adopted = cupy.asarray(array) if hasattr(array, "__cuda_array_interface__") else cupy.from_dlpack(array)
+        if (there := adopted.device.id) != self.number:
+            raise ValueError(f"it lies on cuda:{there}, and the engine runs on cuda:{self.number}")
+        return adopted
+
+    def wait(self) -> None:
+        self.main.synchronize()
 
     def free_bytes(self) -> int:
         cupy = self.xp

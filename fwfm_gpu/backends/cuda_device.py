@@ -53,6 +53,12 @@ class Device(Protocol):
     def to_device(self, array: Array) -> Any:
         """A C-ordered copy on the device."""
 
+    def adopt(self, array: Any) -> Any:
+        """Another library's array on this device as one of ``xp``, without a copy, once it is written."""
+
+    def wait(self) -> None:
+        """Until all that is queued is done."""
+
     def free_bytes(self) -> int:
         """Device memory that can still be had."""
 

@@ -17,7 +17,8 @@ MOST_STAGED = 64  # nonzeros of a row whose table of pairs is kept in shared mem
 MOST_ITEMS = 2**31 - 1  # of a batch: they are counted in int
 MOST_BLOCKS = 65535  # row blocks of a group: a grid has no more along y
 DIGITS = 32  # of a pass of the sort
-SORT_TILE = 2048  # about: places of a thread block of the sort
+SORT_TILE = 2048  # places of a thread block of the sort
+HOT = 512  # items of a feature beyond which it is listed: a batch has one such feature for as many items at most
 
 
 @dataclass(frozen=True)
@@ -122,16 +123,18 @@ def make_sizes(shape: Shape, budget: Budget, bounds: Bounds) -> Sizes:
 
 
 def work_bytes(shape: Shape, sizes: Sizes) -> int:
-    """What a batch works in: both plans, the sort's scratch, and the arrays of ``Work`` of arguments.cuh."""
+    """What a batch works in: both plans, the sort's scratch, and ``Work`` and ``Slots`` of arguments.cuh."""
     k, C, T = shape.n_factors, shape.n_classes, shape.itemsize
-    index = np.dtype(shape.index).itemsize
-    row_blocks = -(-sizes.rows // ROW_BLOCK)
-    plan = 2 * 8 * (sizes.rows + 1) + sizes.items * (4 + index + 4 + 4 + index + 4)
-    scratch = sizes.items * (index + 4) + 8 * DIGITS * (sizes.items // SORT_TILE + 1)
-    rows = sizes.rows * (2 * C * T + 8) + row_blocks * (C * T + 8)
-    items = 2 * sizes.items * C * (1 + k) * T
-    slots = C * T * (sizes.pairs + sizes.blocks * sizes.columns + sizes.columns) + 4 * sizes.columns
-    return 2 * plan + scratch + rows + items + slots
+    index, items = np.dtype(shape.index).itemsize, max(1, sizes.items)
+    sums = -(-sizes.rows // ROW_BLOCK) + 1  # of the row blocks, and of the batch
+    starts = 8 * (sizes.rows + 1) * (2 if sizes.pairs else 1)
+    plan = starts + items * (4 + index + 4) + 4 * (items + 1) + index * items + 4 * (items // HOT + 1) + 4 * 2
+    scratch = items * (index + 4) + 8 * DIGITS * -(-items // SORT_TILE)
+    rows = sizes.rows * (2 * C * T + 8) + sums * (C * T + 8)
+    gradients = 2 * items * C * (1 + k) * T
+    slots = C * T * (sizes.pairs + sizes.blocks * sizes.columns + sizes.columns)
+    slots += 4 * sizes.columns * (2 if sizes.pattern else 1)
+    return 2 * plan + scratch + rows + gradients + slots
 
 
 def model_bytes(shape: Shape | Parameters, moments: int, counts: bool) -> int:

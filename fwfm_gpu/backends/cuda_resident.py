@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fwfm_gpu.backends.cuda_adoption import place_rows
 from fwfm_gpu.backends.cuda_device import Device, Kernels
 from fwfm_gpu.backends.cuda_memory import Shape
 from fwfm_gpu.backends.kernel_arguments import Packed, Program
@@ -74,25 +75,25 @@ class Model:
 
 
 def load_rows(device: Device, rows: FieldMatrix, y: Array | None, weight: Array | None) -> Data:
-    """Copy rows to the device, each array once."""
-    xp, lengths = device.xp, np.diff(rows.indptr)
-    indices, fields = device.to_device(rows.indices), device.to_device(rows.fields)
+    """Rows on the device: each array copied once, or adopted where it lies there already."""
+    xp, placed, fields = device.xp, place_rows(device, rows), device.to_device(rows.fields)
+    indices, lengths = placed.indices, placed.lengths
     pattern = find_pattern(xp, indices, fields, lengths)
     if pattern is not None:
         shares = len(np.unique(device.to_host(pattern))) < len(pattern)
     else:
         shares = any_shared_field(xp, indices, fields, lengths)
     return Data(
-        indptr=device.to_device(rows.indptr),
+        indptr=placed.indptr,
         indices=indices,
-        values=None if rows.all_ones else device.to_device(rows.values),
+        values=placed.values,
         fields=fields,
         field_order=order_fields(xp, indices, fields, lengths) if shares else None,
         pattern=pattern,
         y=None if y is None else device.to_device(np.asarray(y, np.float64)),
         weight=None if weight is None else device.to_device(np.asarray(weight, np.float64)),
         lengths=lengths,
-        real=str(rows.values.dtype),
+        real=placed.real,
     )
 
 

@@ -54,7 +54,7 @@ def order_fields(xp: Any, indices: Array, fields: Array, lengths: Array) -> Any:
     for items, key in row_and_field(xp, indices, fields, lengths):
         part = lengths[items[0] : items[1]]
         starts = xp.asarray(part.cumsum() - part)
-        position = xp.arange(len(key)) - xp.repeat(starts, part.tolist())
+        position = xp.arange(len(key)) - starts[find_rows(xp, part)]
         composite = key * longest + position  # no two are equal: any sort is a stable one
         composite.sort()
         order[items[2] : items[3]] = composite % longest
@@ -67,7 +67,12 @@ def row_and_field(xp: Any, indices: Array, fields: Array, lengths: Array) -> Ite
     for lo in range(0, len(lengths), LOOK_ROWS):
         part = lengths[lo : lo + LOOK_ROWS]
         count = int(part.sum())  # integers
-        row = xp.repeat(xp.arange(len(part)), part.tolist())
-        key = row * n_fields + fields[indices[done : done + count]]
+        key = find_rows(xp, part) * n_fields + fields[indices[done : done + count]]
         yield (lo, lo + len(part), done, done + count), key
         done += count
+
+
+def find_rows(xp: Any, lengths: Array) -> Any:
+    """The row of each item: lengths ``[2 0 1]`` give ``[0 0 2]``. CuPy's ``repeat`` would launch a kernel per row."""
+    ends = lengths.cumsum()
+    return xp.searchsorted(xp.asarray(ends), xp.arange(int(ends[-1]) if len(ends) else 0), side="right")

@@ -15,8 +15,9 @@ import numpy as np
 from scipy import sparse
 
 from fwfm_gpu.errors import InputError, OptionError
-from fwfm_gpu.field_matrix import MOST_FIELD_PAIRS, FieldMatrix
+from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.io.scan import Entries
+from fwfm_gpu.matrix_columns import MOST_FIELD_PAIRS
 from fwfm_gpu.matrix_reader import first_true, index_dtype
 from fwfm_gpu.parameters import Array
 

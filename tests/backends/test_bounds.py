@@ -28,9 +28,10 @@ from fwfm_gpu.backends import (
     numpy_plan,
     numpy_resident,
     numpy_rows,
+    patterns,
 )
 
-MODULES = (numpy_backend, numpy_coordinates, numpy_gradients, numpy_plan, numpy_resident, numpy_rows)
+MODULES = (numpy_backend, numpy_coordinates, numpy_gradients, numpy_plan, numpy_resident, numpy_rows, patterns)
 
 SMALL = {
     "GROUP_BYTES": (1, 5000),  # a row block at a time; one or two

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -23,11 +23,12 @@ class HostDevice:
     xp = np
     name = "host"
 
-    def __init__(self, loader: HostLoader, most_threads: int = 32, most_blocks: int = 3) -> None:
+    def __init__(self, loader: HostLoader, most_threads: int = 32, most_blocks: int = 3, memory: int = 1 << 62) -> None:
         self.loader = loader
         self.shared_bytes = 48 * 1024
         self.most_threads = most_threads
         self.most_blocks = most_blocks
+        self.memory = memory
 
     def load(self, name: str, variant: Variant) -> Mapping[str, Callable[..., object]]:
         return self.loader(name, variant)
@@ -39,7 +40,12 @@ class HostDevice:
 
     def join(self) -> None: ...
 
-    def record(self, step: Callable[[], None]) -> Callable[[], object]:
+    def copy_beside(self, arrays: Sequence[Any]) -> list[Any]:
+        return [self.to_device(array) for array in arrays]
+
+    def await_copies(self) -> None: ...
+
+    def record(self, step: Callable[[], object]) -> Callable[[], object]:
         return step
 
     def to_host(self, array: Any) -> Any:
@@ -47,8 +53,13 @@ class HostDevice:
 
     to_device = to_host
 
+    def adopt(self, array: Any) -> Any:
+        return array if isinstance(array, np.ndarray) else array.inside
+
+    def wait(self) -> None: ...
+
     def free_bytes(self) -> int:
-        return 1 << 62
+        return self.memory
 
 
 def host_backend(seed: int = 0, budget: Budget | None = None, **options: Any) -> CudaBackend:

@@ -100,6 +100,10 @@ inline unsigned long long atomicAdd(unsigned long long* place, unsigned long lon
 }
 inline int atomicMax(int* place, int other) { return fwfm_host::exchange(place, max(*place, other)); }
 inline int atomicMin(int* place, int other) { return fwfm_host::exchange(place, min(*place, other)); }
+inline long long atomicMin(long long* place, long long other)
+{
+    return fwfm_host::exchange(place, min(*place, other));
+}
 
 inline double __longlong_as_double(long long bits) { return fwfm_host::cast_bits<double>(bits); }
 inline long long __double_as_longlong(double number) { return fwfm_host::cast_bits<long long>(number); }

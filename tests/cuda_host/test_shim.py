@@ -107,9 +107,9 @@ def test_one_seed_is_one_order_and_every_launch_has_another():
 
 def test_atomics_count():
     i, u, wide = np.zeros(1, "i4"), np.zeros(1, "u4"), np.zeros(1, "u8")
-    top, bottom = np.zeros(1, "i4"), np.zeros(1, "i4")
-    load(1)["count"]((7,), (33,), (i, u, wide, top, bottom))
-    assert [a.item() for a in (i, u, wide, top, bottom)] == [-231, 462, 231 << 40, 230, -230]
+    top, bottom, low = np.zeros(1, "i4"), np.zeros(1, "i4"), np.zeros(1, "i8")
+    load(1)["count"]((7,), (33,), (i, u, wide, top, bottom, low))
+    assert [a.item() for a in (i, u, wide, top, bottom, low)] == [-231, 462, 231 << 40, 230, -230, -230 << 40]
 
 
 @pytest.mark.parametrize("seed", [0, 1])

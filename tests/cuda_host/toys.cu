@@ -72,7 +72,7 @@ extern "C" __global__ void arrive(int* count, int* order)
     order[atomicAdd(count, 1)] = blockIdx.x * blockDim.x + threadIdx.x;
 }
 
-extern "C" __global__ void count(int* i, unsigned* u, unsigned long long* l, int* top, int* bottom)
+extern "C" __global__ void count(int* i, unsigned* u, unsigned long long* l, int* top, int* bottom, long long* low)
 {
     const int thread = blockIdx.x * blockDim.x + threadIdx.x;
     atomicAdd(i, -1);
@@ -80,6 +80,7 @@ extern "C" __global__ void count(int* i, unsigned* u, unsigned long long* l, int
     atomicAdd(l, 1ull << 40);
     atomicMax(top, thread);
     atomicMin(bottom, -thread);
+    atomicMin(low, -thread * (1ll << 40));
 }
 
 // Copies what a block finds in its shared memory and leaves zeros.
