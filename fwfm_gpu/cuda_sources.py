@@ -25,7 +25,7 @@ COMMENT = re.compile(r"//[^\n]*")
 STRUCT = re.compile(r"^struct (\w+)\s*\{(.*?)^\};", re.MULTILINE | re.DOTALL)
 KERNEL = re.compile(r'^extern "C" __global__ void (?:\w+\([^)]*\)\s+)?(\w+)\(([^)]*)\)', re.MULTILINE)
 CONSTANT = re.compile(r"^constexpr int (\w+) = (\d+);", re.MULTILINE)
-DECLARATION = re.compile(r"(?:const )?([\w ]+?) ?(\*?) ?(?:__restrict__ )?(\w+)")
+DECLARATION = re.compile(r"(?:const )?([\w ]+?)(?: ?(\*) ?(?:__restrict__ )?| )(\w+)")
 NUMBERS = {"int": "int32", "long long": "int64", "float": "float32", "double": "float64"}
 
 

@@ -220,23 +220,18 @@ class CupyDevice:
             raise DeviceError(f"device 'cuda:{number}' is not there: this machine has {count} CUDA device(s), from 0.")
         import cupy
 
+        runtime = cupy.cuda.runtime
         self.xp = cupy
         self.number = number
         self.memory = memory
-        with cupy.cuda.Device(number):
-            runtime = cupy.cuda.runtime
-            shared, processors = (
-                runtime.deviceGetAttribute(attribute, number)
-                for attribute in (
-                    runtime.cudaDevAttrMaxSharedMemoryPerBlockOptin,
-                    runtime.cudaDevAttrMultiProcessorCount,
-                )
-            )
+        with answering(number), cupy.cuda.Device(number):
             self.main, self.side, self.copies = (cupy.cuda.Stream(non_blocking=True) for _ in range(3))
             self.forked, self.joined, self.queued, self.copied = (
                 cupy.cuda.Event(disable_timing=True) for _ in range(4)
             )
-        self.name = runtime.getDeviceProperties(number)["name"].decode()
+            shared = runtime.deviceGetAttribute(runtime.cudaDevAttrMaxSharedMemoryPerBlockOptin, number)
+            processors = runtime.deviceGetAttribute(runtime.cudaDevAttrMultiProcessorCount, number)
+            self.name = runtime.getDeviceProperties(number)["name"].decode()
         self.shared_bytes = int(shared)
         self.most_threads = 1024
         self.most_blocks = 16 * int(processors)
@@ -363,8 +358,18 @@ def describe_devices() -> Iterator[str]:
     versions = (f"{v // 1000}.{v % 1000 // 10}" for v in (runtime.driverGetVersion(), runtime.runtimeGetVersion()))
     yield "CuPy {}, driver for CUDA {}, runtime {}".format(cupy.__version__, *versions)
     for number in range(count):
-        properties = runtime.getDeviceProperties(number)
-        with cupy.cuda.Device(number):
-            free, total = runtime.memGetInfo()
+        with answering(number), cupy.cuda.Device(number):
+            properties, (free, total) = runtime.getDeviceProperties(number), runtime.memGetInfo()
         name, capability = properties["name"].decode(), f"{properties['major']}.{properties['minor']}"
         yield f"cuda:{number}  {name}, compute capability {capability}, {free / 1e9:.1f} of {total / 1e9:.1f} GB free"
+
+
+@contextmanager
+def answering(number: int) -> Iterator[None]:
+    """CUDA's own errors as a DeviceError: a card that is broken, locked or full of others' work."""
+    import cupy
+
+    try:
+        yield
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise DeviceError(f"device 'cuda:{number}' does not answer: {error}. See nvidia-smi.") from error
