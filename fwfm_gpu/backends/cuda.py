@@ -39,6 +39,7 @@ from fwfm_gpu.recipe import Recipe
 
 __all__ = ["CudaBackend", "CupyDevice", "count_devices", "describe_devices"]
 
+MOST_THREADS = 1024  # of a thread block, on every GPU
 ROWS_SHARE = 0.6  # of the free memory: rows that take more are streamed, so that models and work have room
 
 
@@ -233,7 +234,7 @@ class CupyDevice:
             processors = runtime.deviceGetAttribute(runtime.cudaDevAttrMultiProcessorCount, number)
             self.name = runtime.getDeviceProperties(number)["name"].decode()
         self.shared_bytes = int(shared)
-        self.most_threads = 1024
+        self.most_threads = MOST_THREADS
         self.most_blocks = 16 * int(processors)
         self.sent: list[tuple[Any, list[Any]]] = []  # copies that may still be under way, and their host memory
 
