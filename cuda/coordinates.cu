@@ -296,7 +296,6 @@ hot_feature_sums(const Model model, const Batch batch, const Plan plan, const Wo
             real total = 0;
             for (long long tile = 0; tile < blocks; tile += HOT_BLOCKS) {
                 const int count = (int)(blocks - tile < HOT_BLOCKS ? blocks - tile : HOT_BLOCKS);
-                __syncthreads();  // the tile before is done with
                 for (int i = lane; i <= count; i += lanes) begin[i] = find_block(plan, lo, hi, tile + i);
                 __syncthreads();
                 for (int first = 0; first < count; first += blockDim.y) {
@@ -420,7 +419,6 @@ bias_totals(const Model model, const Recipe recipe, const Batch batch, const Wor
     FWFM_SHARED(memory);
     const long long rows = rows_to_sum(batch), blocks = blocks_of(rows);
     const bool leads = threadIdx.x == 0;
-    __syncthreads();  // every lane has looked before lane 0 may stop the batch
     const double loss = sum_blocks(work.block_loss, blocks, 1, (double*)memory);
     if (leads) work.sum_loss[0] = loss;
     for (int c = 0; c < model.n_classes; ++c) {

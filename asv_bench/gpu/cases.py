@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ SHAPES = {
 }
 BATCHES = (65536, 16384, 4096)
 OPTIMIZERS = ("adagrad", "adam")
+AGAINST_ATOMICS = (65536, 4096)  # batches at which ordered sums are compared with atomics
 STRONGEST = ("gemm", "bmm")  # forms of PyTorch that are measured beside ours
 FORMS = (*STRONGEST, "triu", "fuxi", "rixwew", "loop")
 MODES = ("compile_graph", "graph", "compile", "eager")
@@ -44,9 +45,12 @@ MODES = ("compile_graph", "graph", "compile", "eager")
 
 @dataclass(frozen=True)
 class Case:
-    """One thing to measure, training and scoring: our engine, or a form of PyTorch in one of its modes."""
+    """One thing to measure, training and scoring: our engine, or a form of PyTorch in one of its modes.
 
-    engine: str  # "ours", "torch"
+    Training alone is measured of our engine with atomics.
+    """
+
+    engine: str  # "ours", "atomics", "torch"
     shape: str
     batch: int
     optimizer: str
@@ -79,6 +83,16 @@ def check_cases(shapes: Sequence[str], batches: Sequence[int]) -> list[Case]:
     beside = [torch_cases(shape, largest, optimizer) for optimizer, shape in (first, *others)]
     kept = len(shapes)  # AdaGrad at the largest batch comes first
     return [*ours[:kept], *beside[0], *ours[kept:], *ours_smaller, *itertools.chain(*beside[1:])]
+
+
+def beside_atomics(cases: Sequence[Case]) -> list[Case]:
+    """Right after each of our cases at the batches that matter, the same with atomics."""
+    return [
+        beside
+        for case in cases
+        for beside in (case, replace(case, engine="atomics"))
+        if beside is case or (case.engine == "ours" and case.batch in AGAINST_ATOMICS)
+    ]
 
 
 def torch_cases(shape: str, batch: int, optimizer: str) -> list[Case]:

@@ -16,16 +16,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .cases import BATCHES, SHAPES, Case, Effort, Rates, check_cases, score_floor, train_floor
+from .cases import BATCHES, SHAPES, Case, Effort, Rates, beside_atomics, check_cases, score_floor, train_floor
 from .table import report_text, slug, write_section
 from .worker import Worker, request
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = 1
 TESTS_LIMIT = 240.0  # seconds
-LIMITS = {"ours": 45.0, "torch": 75.0}  # seconds of one case: drawing rows and compiling count
+LIMITS = {"ours": 45.0, "atomics": 45.0, "torch": 75.0}  # seconds of one case: drawing rows and compiling count
 LEAST = 3.0  # seconds under which no case is begun
 OUT_OF_TIME = "not run: time"
+NO_GPU = "not run: atomics need a GPU"
 
 
 class Budget:
@@ -68,6 +69,8 @@ class Bench:
         """A case with its figures, or with an error."""
         if self.budget.left() < LEAST:
             return {**vars(case), "error": OUT_OF_TIME}
+        if case.engine == "atomics" and not self.effort.device.startswith("cuda"):
+            return {**vars(case), "error": NO_GPU}
         limit = min(LIMITS[case.engine], self.budget.left())
         figures = self.workers[case.engine].ask(request(case.engine, self.effort, case), limit)
         record = vars(case) | figures
@@ -140,7 +143,8 @@ def in_words(record: dict[str, Any]) -> str:
     """The figures of a case in a line."""
     if "error" in record:
         return str(record["error"])
-    return f"training {record['train_rows_per_s']:,} rows/s, scoring {record['score_rows_per_s']:,} rows/s"
+    figures = {"training": record["train_rows_per_s"], "scoring": record.get("score_rows_per_s")}
+    return ", ".join(f"{name} {rate:,} rows/s" for name, rate in figures.items() if rate is not None)
 
 
 def succeeded(report: dict[str, Any] | None) -> bool:
@@ -171,9 +175,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     budget = Budget(options.budget)
     tests = None if options.no_tests else run_tests(min(TESTS_LIMIT, budget.left()))
     effort = Effort(options.device, options.rows, options.seconds, options.repeats)
-    cases = check_cases(options.shapes, options.batches)
+    cases = beside_atomics(check_cases(options.shapes, options.batches))
     with Worker() as ours, Worker() as torch:
-        bench = Bench(effort, budget, {"ours": ours, "torch": torch}, options.out)
+        bench = Bench(effort, budget, {"ours": ours, "atomics": ours, "torch": torch}, options.out)
         report = run_benchmark(bench, cases, tests)
         if report is not None:
             print(f"\n{report_text(report)}\nfigures: {bench.save(report)}")

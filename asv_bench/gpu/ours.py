@@ -32,15 +32,15 @@ class Resident:
     batches: int
 
     @classmethod
-    def load(cls, case: Case, effort: Effort) -> Resident:
-        """Rows and a fresh model of float32."""
+    def load(cls, case: Case, effort: Effort, backend: Backend | None = None) -> Resident:
+        """Rows and a fresh model of float32, on another engine than a user gets where one is given."""
         shape, (ids, y) = SHAPES[case.shape], draw(case.shape, effort.rows)
         rows = FieldMatrix.from_ids(ids, shape.sizes)
         n, F, generator = rows.n_features, rows.n_fields, np.random.default_rng(SEED)
         w0, w, R = (np.full(of, value, np.float32) for of, value in (((1,), 0), ((1, n), 0), ((1, F, F), 1)))
         V = generator.normal(0, 0.01, (1, n, shape.k)).astype(np.float32)
         recipe = Recipe("logistic", RULES[case.optimizer](LEARNING_RATE), case.batch, Penalties())
-        backend = get_backend(effort.device)
+        backend = get_backend(effort.device) if backend is None else backend
         data, model = backend.load_data(rows, y), backend.load_model(Parameters(w0, w, V, R), None, recipe)
         return cls(backend, data, model, generator.permutation(effort.rows), math.ceil(effort.rows / case.batch))
 

@@ -74,12 +74,12 @@ def slug(name: str) -> str:
 
 def report_text(report: Record) -> str:
     """One card: how it was measured, our figures, PyTorch's best, the time of the stages, what failed."""
-    parts = [f"### {report['card']['name']}\n", measured_with(report), ours_table(report)]
+    parts = [f"### {report['card']['name']}\n", measured_with(report), ours_table(report), *order_costs(report)]
     if any(case["engine"] == "torch" for case in report["cases"]):
         parts += ["PyTorch's best form in the same run:\n", torch_table(report)]
     elif report["torch"]["reason"]:
         parts.append(f"Nothing to compare with: {report['torch']['reason']}.\n")
-    if any(case.get("kernels_us") for case in report["cases"]):
+    if any(case["engine"] == "ours" and case.get("kernels_us") for case in report["cases"]):
         parts += ["Microseconds of a training step, by stage:\n", stages_table(report)]
     failed = [f"- {describe(case)}: {plain(case['error'])}" for case in report["cases"] if "error" in case]
     return "\n".join([*parts, "Without a figure:\n", *failed, ""] if failed else parts)
@@ -116,6 +116,19 @@ def ours_table(report: Record) -> str:
     return markdown([*head, "scoring, rows/s", "of the floor", "times PyTorch's best", "memory"], rows)
 
 
+def order_costs(report: Record) -> list[str]:
+    """How much longer a row takes in training than with atomics, a line for each case that was measured with both."""
+    atomics = {problem(case): case.get(TRAIN) for case in report["cases"] if case["engine"] == "atomics"}
+    lines = []
+    for case in report["cases"]:
+        if case["engine"] == "ours" and case.get(TRAIN) and (rate := atomics.get(problem(case))):
+            longer = rate / case[TRAIN] - 1
+            words = f"{percent(abs(longer))} {'faster' if longer < 0 else 'slower'}"
+            lines.append(f"- {' '.join(describe(case).split()[1:])}: ordered sums against atomics: {words}\n")
+    head = "In training, against the same row gradients with atomics (`asv_bench/gpu/atomics.cu`):\n"
+    return [head, "".join(lines)] if lines else []
+
+
 def torch_table(report: Record) -> str:
     """For each problem the best form, in training and in scoring."""
     problems = dict.fromkeys(problem(case) for case in report["cases"] if case["engine"] == "torch")
@@ -133,7 +146,7 @@ def stages_table(report: Record) -> str:
     """Sums over the kernels of each stage."""
     rows = []
     for case in report["cases"]:
-        if case.get("kernels_us"):
+        if case["engine"] == "ours" and case.get("kernels_us"):
             spent = [sum(case["kernels_us"].get(stage, {}).values()) for stage in STAGES]
             step = case["batch"] / case[TRAIN] * 1e6
             row = [case["shape"], f"{case['batch']:,}", case["optimizer"]]

@@ -101,10 +101,10 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
 def act(kind: str, effort: Effort, case: Case | None) -> dict[str, Any]:
     """A case, or a description of the device or of what is installed."""
-    from . import card, ours, torch_runs
+    from . import atomics, card, ours, torch_runs
 
     if case is not None:
-        return {"ours": ours, "torch": torch_runs}[kind].measure(case, effort)
+        return {"ours": ours, "atomics": atomics, "torch": torch_runs}[kind].measure(case, effort)
     describe = {
         "card": card.describe_card,
         "versions": card.describe_versions,

@@ -181,11 +181,11 @@ class CudaBackend:
         Raises
         ------
         DeviceMemoryError
-            There are too few, or the batch has more nonzeros than a sort can count.
+            There are too few, or the batch has more rows or nonzeros than its kernels count.
         """
         shape = model.shape(index)
         needed = work_bytes(shape, make_sizes(shape, self.budget, bounds))
-        if needed <= free and bounds.items <= MOST_ITEMS:
+        if needed <= free and max(bounds.rows, bounds.items) <= MOST_ITEMS:
             return free - needed
         most = largest_batch(shape, self.budget, bounds, free)
         advice = f"Lower batch_size to {most} or less" if most else "Free some, use fewer factors"

@@ -14,7 +14,7 @@ __all__ = ["MOST_ITEMS", "Bounds", "Budget", "Shape", "Sizes", "batch_items", "l
 __all__ += ["make_sizes", "model_bytes", "row_bytes", "work_bytes"]
 
 MOST_STAGED = 64  # nonzeros of a row whose table of pairs is kept in shared memory
-MOST_ITEMS = 2**31 - 1  # of a batch: they are counted in int
+MOST_ITEMS = 2**31 - 1  # nonzeros of a batch, and rows: they are counted in int
 MOST_BLOCKS = 65535  # row blocks of a group: a grid has no more along y
 DIGITS = 32  # of a pass of the sort
 SORT_TILE = 2048  # places of a thread block of the sort
@@ -152,6 +152,6 @@ def largest_batch(shape: Shape, budget: Budget, bounds: Bounds, free: int) -> in
         rows = (lo + hi + 1) // 2
         items = -(-bounds.items * rows // bounds.rows)
         sizes = make_sizes(shape, budget, replace(bounds, rows=rows, items=items))
-        fits = items <= MOST_ITEMS and work_bytes(shape, sizes) <= free
+        fits = max(rows, items) <= MOST_ITEMS and work_bytes(shape, sizes) <= free
         lo, hi = (rows, hi) if fits else (lo, rows - 1)
     return lo

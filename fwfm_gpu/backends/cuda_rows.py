@@ -41,9 +41,8 @@ class RowStage:
 
     def gradients(self, plan: Packed, recipe: Packed, work: Packed, lo: int, hi: int) -> Iterator[Launch]:
         """Row gradients of rows [lo, hi) of the batch, every class."""
-        for first in range(lo, hi, MOST_GRID):
-            arguments = (self.rows, self.model, recipe, self.batch, plan, work, first, self.staged)
-            yield from self.launch("row_gradients", min(hi - first, MOST_GRID), arguments)
+        arguments = (self.rows, self.model, recipe, self.batch, plan, work, lo, self.staged)
+        yield from self.launch("row_gradients", hi - lo, arguments)
 
     def class_gradients(self, recipe: Packed, work: Packed, rows: int) -> Launch:
         """g of every class, from the scores of all."""
