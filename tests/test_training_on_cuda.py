@@ -30,6 +30,14 @@ def on_host(monkeypatch):
     monkeypatch.setattr("fwfm_gpu.model.get_backend", choose)
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C counts, also where the tests run under nohup."""
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, former)
+
+
 def make_rows(rows: int = 300):
     """One feature per field, and labels of three classes that depend on two of them."""
     generator = np.random.default_rng(8)
@@ -87,7 +95,7 @@ def test_partial_fit_and_continue_training_give_the_same_model():
     assert first == second
 
 
-def test_training_that_was_interrupted_goes_on_to_the_same_model(monkeypatch):
+def test_training_that_was_interrupted_goes_on_to_the_same_model(monkeypatch, interruptible):
     monkeypatch.setattr("fwfm_gpu.epochs.PROMPT", 0)  # a batch at a time
     X, y = make_rows()
     whole = everything(train(X, y > 0, device="numpy", **OPTIONS))

@@ -113,6 +113,18 @@ def test_steps_are_recorded_once_they_have_run(monkeypatch):
     assert all(step.__self__.streams for step in run.steps)  # each is the launch of a graph
 
 
+@pytest.mark.parametrize("spec", SPECS, ids=str)
+def test_nothing_is_waited_for_inside_an_epoch(monkeypatch, spec):
+    fake = use_fake(monkeypatch)
+    backend = CudaBackend(CupyDevice())
+    data, model = load(backend, problem := make_problem(spec))
+    run = backend.begin(model, data, problem["orders"][0])
+    with monkeypatch.context() as patch:
+        patch.setattr(fake, "run", lambda done: pytest.fail("the host waited"))
+        backend.advance(run, 100)
+    assert backend.collect(run).batches == 11
+
+
 def test_get_backend_makes_it(monkeypatch):
     use_fake(monkeypatch)
     for device in ("cuda", "cuda:0", "auto"):
