@@ -72,7 +72,7 @@ def estimate(spec: Spec, problem: dict, **sizes: object) -> MemoryEstimate:
 def working_bytes(run: Run) -> int:
     """Both plans, the sort's scratch, the arrays between kernels and the table of slots."""
     stages = run.stages
-    scratch = stages.planner.feature, stages.planner.item, stages.planner.histogram
+    scratch = vars(stages.room.scratch).values()
     return bytes_of(*(plan.packed for plan in stages.plans), *scratch, stages.work, stages.coordinates.slots)
 
 

@@ -88,7 +88,8 @@ class AtomicBackend(CudaBackend):
         """
         data, shape = run.data, run.model.shape(run.data.index)
         items = batch_items(data.lengths, run.host_order, run.size)
-        sizes = make_sizes(shape, self.budget, Bounds(run.size, items, data.longest, data.distinct_pattern))
+        bounds = Bounds(run.size, items, data.longest, data.distinct_pattern)
+        sizes = make_sizes(shape, self.budget, bounds)
         if not sizes.pattern or shape.n_classes > 1 or shape.real != "float32":
             raise InputError(
                 "atomics take rows of the same distinct fields, one class and float32: got "
@@ -96,7 +97,7 @@ class AtomicBackend(CudaBackend):
                 "Use the engine itself."
             )
         kernels = self.kernels(run.model, data)
-        stages = make_stages(self.device, kernels, run.model, data, sizes, run)
+        stages = make_stages(self.device, kernels, self.allocate_room(run.model, data, bounds), run)
         starts, *_ = stages.planner.list_items(stages.plans[0], 0)
         starts()  # rows are alike: the same in every batch
         source, variant = read_atomics(), kernels.rows.variant

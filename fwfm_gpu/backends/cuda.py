@@ -25,7 +25,7 @@ from fwfm_gpu.backends.cuda_memory import (
 )
 from fwfm_gpu.backends.cuda_resident import Data, Model, load_model, load_rows, map_state, pack_model, pack_rows
 from fwfm_gpu.backends.cuda_rows import RowStage
-from fwfm_gpu.backends.cuda_step import Cursor, Run, make_stages
+from fwfm_gpu.backends.cuda_step import Cursor, Room, Run, allocate_room, make_stages
 from fwfm_gpu.backends.cuda_stream import Streamed, StreamedRun, Window, Windows, rows_bytes
 from fwfm_gpu.backends.kernels import load
 from fwfm_gpu.backends.numpy_resident import Model as HostModel
@@ -40,6 +40,9 @@ from fwfm_gpu.recipe import Recipe
 __all__ = ["CudaBackend", "CupyDevice", "count_devices", "describe_devices"]
 
 MOST_THREADS = 1024  # of a thread block, on every GPU
+ROUNDING = 1 << 26  # bytes kept back: an allocation is rounded up, to pages of 2 MiB when it is large
+STAGED = 1 << 26  # bytes: a larger array is not copied through pinned memory, which CuPy would keep
+WINDOW = 1 << 28  # bytes: rows that stream pass in windows of at most so many, so that the host's copies stay small
 ROWS_SHARE = 0.6  # of the free memory: rows that take more are streamed, so that models and work have room
 
 
@@ -85,26 +88,38 @@ class CudaBackend:
         """Room for a run's work, and its first plan."""
         if len(run.host_order) == 0:
             return run
-        model, data, size = run.model, run.data, run.size
-        order = None if run.order is None else run.host_order
-        bounds = Bounds(size, batch_items(data.lengths, order, size), data.longest, data.distinct_pattern)
-        sizes = make_sizes(model.shape(data.index), self.budget, bounds)
-        self.check_batch(model, data.index, bounds, self.device.free_bytes())
-        run.prepare(make_stages(self.device, self.kernels(model, data), model, data, sizes, run))
+        data, size = run.data, run.size
+        bounds = Bounds(size, batch_items(data.lengths, run.host_order, size), data.longest, data.distinct_pattern)
+        self.check_batch(run.model, data.index, bounds, self.device.free_bytes())
+        return self.enter(run, self.allocate_room(run.model, data, bounds))
+
+    def allocate_room(self, model: Model, data: Data, bounds: Bounds) -> Room:
+        """Room for batches of these bounds."""
+        shape = model.shape(data.index)
+        sizes = make_sizes(shape, self.budget, bounds)
+        return allocate_room(self.device, self.kernels(model, data), shape, sizes)
+
+    def enter(self, run: Run, room: Room) -> Run:
+        """A run that works in a room; its first batch is planned."""
+        run.prepare(make_stages(self.device, self.kernels(run.model, run.data), room, run))
         return run
 
     def begin_streamed(self, model: Model, data: Streamed, order: Array, size: int, cursor: Cursor) -> StreamedRun:
-        """A run over windows of whole batches. Two windows share what the work of a batch leaves."""
+        """A run over windows of whole batches, two at a time in what the work of a batch leaves."""
         index, longest = str(data.rows.indices.dtype), int(data.lengths.max(initial=0))
         alike = data.pattern is not None and not data.shares_fields
         bounds = Bounds(size, batch_items(data.lengths, order, size), longest, alike)
         batch = -(-rows_bytes(data.rows) * size // data.n_rows) + 4 * bounds.items * data.shares_fields
-        left = self.check_batch(model, index, bounds, self.device.free_bytes() - 2 * batch)
-        rows = size * max(1, left // (2 * batch))
+        left = 2 * batch + self.check_batch(model, index, bounds, self.device.free_bytes() - 2 * batch)
+        rows = size * max(1, min(left // 2, WINDOW) // batch)
+        rooms: list[Room] = []
 
         def make_run(window: Window) -> Run:
             visited = np.arange(window.hi - window.lo)
-            return self.prepare(Run(model, window.data, None, visited, size, cursor, window.lo // size))
+            run = Run(model, window.data, None, visited, size, cursor, window.lo // size)
+            if not rooms:
+                rooms.append(self.allocate_room(model, window.data, bounds))
+            return self.enter(run, rooms[0])
 
         return StreamedRun(cursor, iter(Windows(self.device, data, order, rows)), make_run)
 
@@ -123,7 +138,8 @@ class CudaBackend:
         with self.device.current():
             if isinstance(data, Data):
                 return self.device.to_host(self.score_there(model, data))
-            rows = max(1, int(data.n_rows * self.device.free_bytes() // (4 * max(1, rows_bytes(data.rows)))))
+            share = min(self.device.free_bytes() // 4, WINDOW) / max(1, rows_bytes(data.rows))
+            rows = max(1, int(data.n_rows * share))
             windows = Windows(self.device, data, np.arange(data.n_rows), rows)
             parts = [self.device.to_host(self.score_there(model, window.data)) for window in windows]
             return np.concatenate(parts)
@@ -244,17 +260,21 @@ class CupyDevice:
     @contextmanager
     def current(self) -> Iterator[None]:
         cupy = self.xp
-        try:
-            with cupy.cuda.Device(self.number), self.main:
-                yield
-        except cupy.cuda.memory.OutOfMemoryError as error:
-            pool = cupy.get_default_memory_pool()
-            pool.free_all_blocks()
-            raise DeviceMemoryError(
-                f"{self.name} has no room left: {error}. Lower batch_size, or use a device with more memory.",
-                needed=int(getattr(error, "_size", 0)),
-                free=self.free_bytes(),
-            ) from None
+        with cupy.cuda.Device(self.number):
+            try:
+                with self.main:
+                    yield
+            except cupy.cuda.memory.OutOfMemoryError as error:
+                self.main.synchronize()
+                cupy.get_default_memory_pool().free_all_blocks()
+                raise DeviceMemoryError(
+                    f"{self.name} has no room left: {error}. Lower batch_size, or use a device with more memory.",
+                    needed=int(getattr(error, "_size", 0)),
+                    free=self.free_bytes(),
+                ) from None
+            except BaseException:
+                self.main.synchronize()  # what is queued still uses arrays that the error lets go of
+                raise
 
     @contextmanager
     def beside(self) -> Iterator[None]:
@@ -291,11 +311,8 @@ class CupyDevice:
 
     def record(self, step: Callable[[], object]) -> Callable[[], object]:
         self.main.begin_capture()
-        try:
-            step()
-        finally:
-            graph = self.main.end_capture()
-        launch: Callable[[], object] = graph.launch
+        step()
+        launch: Callable[[], object] = self.main.end_capture().launch
         return launch
 
     def to_host(self, array: Any) -> Array:
@@ -303,7 +320,11 @@ class CupyDevice:
         return host
 
     def to_device(self, array: Array) -> Any:
-        return self.xp.array(array, order="C")
+        if array.nbytes < STAGED:
+            return self.xp.array(array, order="C")
+        there = self.xp.empty(array.shape, array.dtype)
+        there.set(np.ascontiguousarray(array))
+        return there
 
     def adopt(self, array: Any) -> Any:
         cupy = self.xp
@@ -321,7 +342,8 @@ class CupyDevice:
         with cupy.cuda.Device(self.number):
             pool = cupy.get_default_memory_pool()
             free = int(cupy.cuda.runtime.memGetInfo()[0]) + int(pool.free_bytes())
-            return free if self.memory is None else min(free, max(0, self.memory - int(pool.used_bytes())))
+            allowed = free if self.memory is None else min(free, self.memory - int(pool.used_bytes()))
+            return max(0, allowed - ROUNDING)
 
 
 def count_devices() -> int:

@@ -12,7 +12,7 @@ from fwfm_gpu.backends.cuda_device import Device, Kernels
 from fwfm_gpu.backends.cuda_memory import Sizes
 from fwfm_gpu.backends.kernel_arguments import Launch, Packed
 
-__all__ = ["HOT", "Plan", "Planner", "allocate_plan"]
+__all__ = ["HOT", "Plan", "Planner", "Scratch", "allocate_plan", "allocate_scratch"]
 
 HOT = 512  # items of a feature in a batch, beyond which row blocks are summed side by side
 SORT_THREADS = 128
@@ -53,8 +53,25 @@ def allocate_plan(device: Device, kernels: Kernels, sizes: Sizes, index: str) ->
 
 
 @dataclass(frozen=True)
+class Scratch:
+    """What the sort works in. It serves one plan after another."""
+
+    feature: Any  # (items,)
+    item: Any  # (items,) int32
+    histogram: Any  # (digits * tiles,) int64
+
+
+def allocate_scratch(device: Device, kernels: Kernels, sizes: Sizes, index: str) -> Scratch:
+    """Scratch for the plans of batches of these sizes."""
+    xp, items, constants = device.xp, max(1, sizes.items), kernels.plan.source.constants
+    tile = min(SORT_THREADS, device.most_threads) * constants["SORT_RUN"]
+    histogram = xp.empty((1 << constants["DIGIT_BITS"]) * -(-items // tile), xp.int64)
+    return Scratch(xp.empty(items, index), xp.empty(items, xp.int32), histogram)
+
+
+@dataclass(frozen=True)
 class Planner:
-    """Makes the launches that plan a batch. The sort's scratch serves one plan after another."""
+    """Makes the launches that plan a batch."""
 
     device: Device
     kernels: Kernels
@@ -63,29 +80,7 @@ class Planner:
     n_features: int
     rows: Packed
     batch: Packed
-    feature: Any  # (items,) scratch
-    item: Any
-    histogram: Any
-
-    @classmethod
-    def allocate(
-        cls, device: Device, kernels: Kernels, sizes: Sizes, data: Any, packed: tuple[Packed, Packed]
-    ) -> Planner:
-        """With scratch for batches of these sizes; ``packed`` are rows and batch."""
-        xp, items = device.xp, max(1, sizes.items)
-        constants = kernels.plan.source.constants
-        tile = min(SORT_THREADS, device.most_threads) * constants["SORT_RUN"]
-        return cls(
-            device,
-            kernels,
-            sizes,
-            data.alike,
-            len(data.fields),
-            *packed,
-            feature=xp.empty(items, data.index),
-            item=xp.empty(items, xp.int32),
-            histogram=xp.empty((1 << constants["DIGIT_BITS"]) * -(-items // tile), xp.int64),
-        )
+    scratch: Scratch
 
     def launches(self, plan: Plan, ahead: int) -> list[Callable[[], None]]:
         """All that plans the batch that lies ``ahead`` batches before the cursor's."""
@@ -113,34 +108,42 @@ class Planner:
 
     def unsorted(self, plan: Plan) -> tuple[Any, Any]:
         """Where the sort begins, so that its last pass writes into the plan."""
-        return (self.feature, self.item) if self.passes % 2 else (plan.feature, plan.item)
+        return (self.scratch.feature, self.scratch.item) if self.passes % 2 else (plan.feature, plan.item)
 
     def sort(self, plan: Plan) -> Iterator[Launch]:
         """The items by feature, stable."""
         bind, constants = self.kernels.plan.bind, self.kernels.plan.source.constants
         bits, threads = constants["DIGIT_BITS"], min(SORT_THREADS, self.device.most_threads)
         tiles, shared = self.tiles, 4 * (1 << bits) * (threads + 1)
-        places = [(plan.feature, plan.item), (self.feature, self.item)]
+        places = [(plan.feature, plan.item), (self.scratch.feature, self.scratch.item)]
         for done in range(self.passes):
             into = places[(self.passes - 1 - done) % 2]
             feature, item = places[(self.passes - done) % 2]
-            counted = (self.batch, plan.packed, feature, done * bits, self.histogram)
+            counted = (self.batch, plan.packed, feature, done * bits, self.scratch.histogram)
             yield bind("count_digits", (tiles,), (threads,), counted, shared)
-            yield self.scan(self.histogram, len(self.histogram))
-            moved = (self.batch, plan.packed, feature, item if done else None, done * bits, self.histogram, *into)
+            yield self.scan(self.scratch.histogram, len(self.scratch.histogram))
+            moved = (
+                self.batch,
+                plan.packed,
+                feature,
+                item if done else None,
+                done * bits,
+                self.scratch.histogram,
+                *into,
+            )
             yield bind("scatter_digits", (tiles,), (threads,), moved, shared)
 
     @property
     def tiles(self) -> int:
         """Thread blocks of the sort."""
-        return len(self.histogram) >> self.kernels.plan.source.constants["DIGIT_BITS"]
+        return len(self.scratch.histogram) >> self.kernels.plan.source.constants["DIGIT_BITS"]
 
     def cut(self, plan: Plan) -> Iterator[Launch]:
         """Segments of the sorted items, one per feature, and the hot ones among them."""
         bind, threads = self.kernels.plan.bind, min(SORT_THREADS, self.device.most_threads)
-        arguments, shared = (self.batch, plan.packed, self.histogram), 8 * threads
+        arguments, shared = (self.batch, plan.packed, self.scratch.histogram), 8 * threads
         yield bind("count_heads", (self.tiles,), (threads,), arguments, shared)
-        yield self.scan(self.histogram, self.tiles)
+        yield self.scan(self.scratch.histogram, self.tiles)
         yield bind("write_segments", (self.tiles,), (threads,), arguments, shared)
         yield bind("list_hot", (self.device.most_blocks,), (min(256, self.device.most_threads),), (plan.packed, HOT))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ class Data:
     values: Any  # (nnz,) T, None when every value is 1
     fields: Any  # (n,) int32
     field_order: Any  # (nnz,) int32, None unless a row shares a field
-    pattern: Any  # (z,) int32 fields of every row's nonzeros, None where rows differ
+    pattern: Array | None  # (z,) int32 fields of every row's nonzeros, on the host; None where rows differ
     y: Any  # (rows,) float64
     weight: Any  # (rows,) float64, None when every weight is 1
     lengths: Array  # (rows,) int64, on the host
@@ -44,11 +45,11 @@ class Data:
     def index(self) -> str:
         return str(self.indices.dtype)
 
-    @property
+    @cached_property
     def longest(self) -> int:
         return int(self.lengths.max(initial=0))
 
-    @property
+    @cached_property
     def alike(self) -> int:
         """The number of nonzeros of every row, -1 where rows differ."""
         return self.longest if self.longest == self.lengths.min(initial=self.longest) else -1
@@ -75,14 +76,16 @@ class Model:
 
 
 def load_rows(device: Device, rows: FieldMatrix, y: Array | None, weight: Array | None) -> Data:
-    """Rows on the device: each array copied once, or adopted where it lies there already."""
+    """Rows on the device: each array copied once, or adopted where it lies there already. Only training needs to know
+    what rows have in common."""
     xp, placed, fields = device.xp, place_rows(device, rows), device.to_device(rows.fields)
     indices, lengths = placed.indices, placed.lengths
-    pattern = find_pattern(xp, indices, fields, lengths)
+    pattern = None if y is None else find_pattern(xp, indices, fields, lengths)
     if pattern is not None:
-        shares = len(np.unique(device.to_host(pattern))) < len(pattern)
+        pattern = device.to_host(pattern)
+        shares = len(np.unique(pattern)) < len(pattern)
     else:
-        shares = any_shared_field(xp, indices, fields, lengths)
+        shares = y is not None and any_shared_field(xp, indices, fields, lengths)
     return Data(
         indptr=placed.indptr,
         indices=indices,

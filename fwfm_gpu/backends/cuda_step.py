@@ -16,14 +16,14 @@ import numpy as np
 from fwfm_gpu.backends.cuda_coordinates import CoordinateStage, Group, cut_batch
 from fwfm_gpu.backends.cuda_device import Device, Kernels
 from fwfm_gpu.backends.cuda_memory import Shape, Sizes
-from fwfm_gpu.backends.cuda_plan import Plan, Planner, allocate_plan
+from fwfm_gpu.backends.cuda_plan import Plan, Planner, Scratch, allocate_plan, allocate_scratch
 from fwfm_gpu.backends.cuda_resident import Data, Model, pack_model, pack_recipe, pack_rows
 from fwfm_gpu.backends.cuda_rows import RowStage
 from fwfm_gpu.backends.kernel_arguments import Packed
 from fwfm_gpu.numerics import ROW_BLOCK
 from fwfm_gpu.parameters import Array
 
-__all__ = ["Cursor", "Run", "Stages", "make_stages"]
+__all__ = ["Cursor", "Room", "Run", "Stages", "allocate_room", "make_stages"]
 
 RECORD_AFTER = 2  # batches: each step has run once, so that whatever is made at a first launch is there
 RECORD_FROM = 8  # batches of a run: fewer are not worth a recording
@@ -42,18 +42,37 @@ class Cursor:
 
 
 @dataclass(frozen=True)
+class Room:
+    """Device memory that the batches of a run work in, one after another."""
+
+    sizes: Sizes
+    plans: tuple[Plan, Plan]
+    scratch: Scratch
+    work: Packed
+
+
+def allocate_room(device: Device, kernels: Kernels, shape: Shape, sizes: Sizes) -> Room:
+    """Room for batches of these sizes."""
+    first, second = (allocate_plan(device, kernels, sizes, shape.index) for _ in range(2))
+    scratch = allocate_scratch(device, kernels, sizes, shape.index)
+    return Room(sizes, (first, second), scratch, allocate_work(device, kernels, shape, sizes))
+
+
+@dataclass(frozen=True)
 class Stages:
     """The three stages, ready to make launches."""
 
     device: Device
-    sizes: Sizes
-    plans: tuple[Plan, Plan]
+    room: Room
     planner: Planner
     rows: RowStage
     coordinates: CoordinateStage
     recipe: Packed
-    work: Packed
     n_classes: int
+
+    sizes = property(lambda self: self.room.sizes)
+    plans = property(lambda self: self.room.plans)
+    work = property(lambda self: self.room.work)
 
     def step(self, turn: int, groups: list[Group]) -> Callable[[], None]:
         """One mini-batch from plan ``turn``, and beside it the plan of the next."""
@@ -79,41 +98,40 @@ class Stages:
 
     def row_stage(self, plan: Packed, groups: list[Group]) -> list[Callable[[], None]]:
         """Row gradients, chunk by chunk, and the sums of what they leave in the list of pairs."""
+        work, sizes = self.work, self.sizes
         launches: list[Callable[[], None]] = []
         for group in groups:
             for lo, hi in group.chunks:
                 if self.n_classes > 1:
-                    launches += self.rows.scores(self.work, lo, hi)
+                    launches += self.rows.scores(work, lo, hi)
         if self.n_classes > 1:
-            launches.append(self.rows.class_gradients(self.recipe, self.work, self.sizes.rows))
+            launches.append(self.rows.class_gradients(self.recipe, work, sizes.rows))
         for group in groups:
             for lo, hi in group.chunks:
-                launches += self.rows.gradients(plan, self.recipe, self.work, lo, hi)
-                if self.sizes.pairs:
+                launches += self.rows.gradients(plan, self.recipe, work, lo, hi)
+                if sizes.pairs:
                     launches += self.coordinates.chunk_sums(plan, group, lo, hi)
-            if self.sizes.pairs:
+            if sizes.pairs:
                 launches.append(self.coordinates.group_sums(group))
         return launches
 
 
-def make_stages(device: Device, kernels: Kernels, model: Model, data: Data, sizes: Sizes, run: Run) -> Stages:
-    """Room for the work of a run, and the stages over it."""
+def make_stages(device: Device, kernels: Kernels, room: Room, run: Run) -> Stages:
+    """The stages over a run, in a room."""
+    model, data, sizes, work = run.model, run.data, room.sizes, room.work
     shape = model.shape(data.index)
     rows, packed_model = pack_rows(kernels.rows, data), pack_model(kernels, model)
     batch = run.pack_batch(kernels)
     recipe = pack_recipe(device, kernels, model, run.batches)
-    work = allocate_work(device, kernels, shape, sizes)
     slots = pack_slots(device, kernels, shape, sizes, data)
     counts = model.state is not None and model.state.counts is not None
     return Stages(
         device,
-        sizes,
-        (allocate_plan(device, kernels, sizes, data.index), allocate_plan(device, kernels, sizes, data.index)),
-        Planner.allocate(device, kernels, sizes, data, (rows, batch)),
+        room,
+        Planner(device, kernels, sizes, data.alike, len(data.fields), rows, batch, room.scratch),
         RowStage(device, kernels, shape, data.longest, rows, packed_model, batch),
         CoordinateStage(device, kernels, shape, sizes, rows, packed_model, recipe, batch, work, slots, counts),
         recipe,
-        work,
         shape.n_classes,
     )
 
@@ -150,7 +168,8 @@ def pack_slots(device: Device, kernels: Kernels, shape: Shape, sizes: Sizes, dat
     """``Slots`` of arguments.cuh: in a pattern, the slot of each pair of positions."""
     slot = None
     if sizes.pattern:
-        fields = device.to_host(data.pattern).astype(np.int64)
+        assert data.pattern is not None
+        fields = data.pattern.astype(np.int64)
         a, b = np.triu_indices(len(fields), 1)
         low, high = np.minimum(fields[a], fields[b]), np.maximum(fields[a], fields[b])
         slot = device.to_device((low * shape.n_fields + high).astype(np.int32))

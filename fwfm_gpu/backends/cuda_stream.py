@@ -1,13 +1,14 @@
 """Rows that do not fit on the device: they pass through it, window by window.
 
-A window is some whole batches in the order of the run, gathered on the host. While the device works on one window, the
-next is gathered and on its way: two windows are on the device at a time. Cursor and loss are those of the whole run, so
-that the bits are those of resident rows.
+A window is some whole batches in the order of the run, gathered on the host. Cursor and loss are those of the whole
+run, so that the bits are those of resident rows.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +33,7 @@ class Streamed:
     weight: Array | None
     lengths: Array
     fields: Any  # (n,) int32 on the device
-    pattern: Any  # as in `Data`
+    pattern: Array | None  # as in `Data`
     shares_fields: bool
 
     @classmethod
@@ -44,8 +45,7 @@ class Streamed:
             shares = len(np.unique(pattern)) < len(pattern)
         else:
             shares = any_shared_field(np, rows.indices, rows.fields, lengths)
-        on_device = None if pattern is None else device.to_device(pattern)
-        return cls(rows, y, weight, lengths, device.to_device(rows.fields), on_device, shares)
+        return cls(rows, y, weight, lengths, device.to_device(rows.fields), pattern, shares)
 
     @property
     def n_rows(self) -> int:
@@ -67,9 +67,24 @@ class Window:
     data: Data
 
 
+@dataclass(frozen=True)
+class Gathered:
+    """Rows [lo, hi) of an order, on the host."""
+
+    lo: int
+    hi: int
+    arrays: dict[str, Array]
+    lengths: Array
+    real: str
+
+
 @dataclass
 class Windows:
-    """The windows of one order, in turn."""
+    """The windows of one order, in turn.
+
+    While the device works on a window, the one after the next is gathered by a thread of its own, and the next is being
+    copied: two are on the device.
+    """
 
     device: Device
     streamed: Streamed
@@ -77,21 +92,25 @@ class Windows:
     rows: int  # of a window: whole batches
 
     def __iter__(self) -> Iterator[Window]:
-        """Each window when its turn comes; the next is then already being copied."""
-        coming = self.fetch(0)
-        try:
-            while coming is not None:
-                self.device.await_copies()
-                here, coming = coming, self.fetch(coming.hi)
-                yield here
-        finally:  # left early: memory that a copy is still writing must not serve anything else before
-            with self.device.current():
-                self.device.await_copies()
+        """Each window when its turn comes."""
+        with ThreadPoolExecutor(1) as gatherer:
+            try:
+                coming = [gatherer.submit(self.gather, 0)] if len(self.order) else []
+                windows = deque(self.send(part.result()) for part in coming)
+                coming = [gatherer.submit(self.gather, windows[0].hi)] if windows else []
+                while windows:
+                    self.device.await_copies()
+                    if windows[0].hi < len(self.order):
+                        gathered = coming.pop().result()
+                        coming.append(gatherer.submit(self.gather, gathered.hi))
+                        windows.append(self.send(gathered))
+                    yield windows.popleft()
+            finally:  # left early: memory that a copy is still writing must not serve anything else before
+                with self.device.current():
+                    self.device.await_copies()
 
-    def fetch(self, lo: int) -> Window | None:
-        """Gather a window and send it off; None past the end."""
-        if lo >= len(self.order):
-            return None
+    def gather(self, lo: int) -> Gathered:
+        """Some rows of the order, on the host; none past its end."""
         chosen, streamed = self.order[lo : lo + self.rows], self.streamed
         rows = streamed.rows.take(chosen)
         arrays = {"indptr": rows.indptr, "indices": rows.indices}
@@ -104,18 +123,22 @@ class Windows:
         lengths = streamed.lengths[chosen]
         if streamed.shares_fields:
             arrays["field_order"] = order_fields(np, rows.indices, rows.fields, lengths)
+        return Gathered(lo, lo + len(chosen), arrays, lengths, str(rows.values.dtype))
+
+    def send(self, gathered: Gathered) -> Window:
+        """Rows on their way to the device."""
+        arrays = gathered.arrays
         sent = dict(zip(arrays, self.device.copy_beside(list(arrays.values())), strict=True))
-        optional = {name: sent.get(name) for name in ("values", "field_order", "y", "weight")}
         data = Data(
             indptr=sent["indptr"],
             indices=sent["indices"],
-            fields=streamed.fields,
-            pattern=streamed.pattern,
-            lengths=lengths,
-            real=str(rows.values.dtype),
-            **optional,
+            fields=self.streamed.fields,
+            pattern=self.streamed.pattern,
+            lengths=gathered.lengths,
+            real=gathered.real,
+            **{name: sent.get(name) for name in ("values", "field_order", "y", "weight")},
         )
-        return Window(lo, lo + len(chosen), data)
+        return Window(gathered.lo, gathered.hi, data)
 
 
 @dataclass
@@ -130,6 +153,7 @@ class StreamedRun:
     def advance(self) -> bool:
         """Queue the next batch. False when there is none."""
         while self.current is None or not self.current.advance():
+            self.current = None  # its rows make room for those of the window after the next
             window = next(self.windows, None)
             if window is None:
                 return False

@@ -39,7 +39,7 @@ from fwfm_gpu.backends.cuda_memory import (
     row_bytes,
     work_bytes,
 )
-from fwfm_gpu.backends.cuda_plan import Plan, Planner, allocate_plan
+from fwfm_gpu.backends.cuda_plan import Plan, Planner, allocate_plan, allocate_scratch
 from fwfm_gpu.backends.cuda_resident import Model, pack_rows
 from fwfm_gpu.backends.cuda_step import Cursor, Run
 from fwfm_gpu.errors import DeviceMemoryError
@@ -296,7 +296,8 @@ def test_keys_of_any_size_are_sorted(index, n_features):
     packed = pack_rows(kernels.plan, data), run.pack_batch(kernels)
     sizes = Sizes(len(rows), int(lengths.sum()), 0, 0, 0, False)
     fields = np.broadcast_to(np.int32(0), n_features)  # the planner asks only how many there are
-    planner = Planner.allocate(device, kernels, sizes, replace(data, fields=fields), packed)
+    scratch = allocate_scratch(device, kernels, sizes, index)
+    planner = Planner(device, kernels, sizes, data.alike, len(fields), *packed, scratch)
     plan = allocate_plan(device, kernels, sizes, index)
     for launch in planner.launches(plan, 0):
         launch()

@@ -155,9 +155,11 @@ def test_an_allocation_that_fails_is_a_typed_error(monkeypatch):
 
 
 def test_a_cap_on_memory_counts(monkeypatch):
-    use_fake(monkeypatch, memory=10**6)
-    assert CupyDevice(memory=10**5).free_bytes() == 10**5
-    assert CupyDevice().free_bytes() == 10**6
+    use_fake(monkeypatch, memory=10**9)
+    kept_back = cuda.ROUNDING
+    assert CupyDevice(memory=10**8).free_bytes() == 10**8 - kept_back
+    assert CupyDevice(memory=10**7).free_bytes() == 0
+    assert CupyDevice().free_bytes() == 10**9 - kept_back
 
 
 def test_cupy_has_what_the_stand_in_has():

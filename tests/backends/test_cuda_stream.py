@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import pickle
+import weakref
 from contextlib import suppress
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from cuda_host.device import host_backend
-from cuda_host.loader import compiler
+from cuda_host.device import HostDevice, host_backend
+from cuda_host.loader import HostLoader, compiler
 from engine_data import PATTERNS, Spec, assert_same_bits, bits, drive, expected, fetch, load, make_problem, start_of
 
 from fwfm_gpu.backends import cuda, cuda_stream
+from fwfm_gpu.backends.cuda import CudaBackend
 from fwfm_gpu.backends.cuda_resident import Data
 from fwfm_gpu.backends.cuda_stream import Streamed, Windows
 from fwfm_gpu.errors import DeviceMemoryError
@@ -31,15 +34,14 @@ def backend(monkeypatch):
 
 @pytest.fixture
 def fetched(monkeypatch) -> list[int]:
-    """The rows of each window, as they are fetched."""
-    rows, fetch_window = [], Windows.fetch
+    """The rows of each window, as they are sent."""
+    rows, send_window = [], Windows.send
 
-    def count(self, lo):
-        window = fetch_window(self, lo)
-        rows.extend([] if window is None else [window.hi - window.lo])
-        return window
+    def count(self, gathered):
+        rows.append(gathered.hi - gathered.lo)
+        return send_window(self, gathered)
 
-    monkeypatch.setattr(cuda_stream.Windows, "fetch", count)
+    monkeypatch.setattr(cuda_stream.Windows, "send", count)
     return rows
 
 
@@ -100,6 +102,53 @@ def test_windows_of_one_batch_give_the_same_bits(backend, fetched, portion):
     del fetched[:]
     assert_same_bits(train_all(backend, problem, portion), want)
     assert fetched == [30] * 13 + [10] + [30] * 13 + [10]
+
+
+class Counted(HostDevice):
+    """A device whose free memory shrinks with every array that lives on it."""
+
+    def __init__(self) -> None:
+        super().__init__(HostLoader(3))
+        self.live, self.most = 0, 0
+        self.xp = SimpleNamespace(**{**vars(np), "empty": self.empty, "zeros": self.zeros})
+
+    def empty(self, shape, dtype):
+        return self.count(np.empty(shape, dtype))
+
+    def zeros(self, shape, dtype):
+        return self.count(np.zeros(shape, dtype))
+
+    def to_device(self, array):
+        return self.count(np.array(array))
+
+    def count(self, array):
+        self.live += array.nbytes
+        self.most = max(self.most, self.live)
+        weakref.finalize(array, self.forget, array.nbytes)
+        return array
+
+    def forget(self, nbytes: int) -> None:
+        self.live -= nbytes
+
+    def free_bytes(self) -> int:
+        return self.memory - self.live
+
+
+@pytest.mark.parametrize("room", [30_000, 40_000, 75_000, 200_000])
+def test_streaming_keeps_to_its_memory(monkeypatch, fetched, room):
+    monkeypatch.setattr(cuda, "ROWS_SHARE", -1.0)
+    spec = SPEC.but(rows=1500)
+    backend, problem = CudaBackend(device := Counted()), make_problem(spec)
+    data, model = load(backend, problem)
+    device.memory = device.live + room
+    order = problem["orders"][0]
+    run = backend.begin(model, data, order)
+    for _ in range(50):
+        backend.advance(run, 1)
+    assert backend.collect(run).batches == 50
+    assert device.most <= device.memory
+    assert sum(fetched) == 1500
+    assert fetched[0] % 30 == 0
 
 
 def test_windows_of_a_few_batches_give_the_same_bits(backend, fetched):

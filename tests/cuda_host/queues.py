@@ -133,6 +133,7 @@ class FakeCupy:
         self.graph: Graph | None = None
         self.streams: list[Stream] = []
         self.reached_in_queues: set[tuple[Event, int]] = set()
+        self.kept: list[Any] = []
         self.memory = memory
         self.__version__ = "0"
         self.cuda = SimpleNamespace(
@@ -172,7 +173,15 @@ class FakeCupy:
     def array(self, source: Any, order: str = "C") -> Any:
         """A copy: of what is on the device, when its turn comes in the current queue; waited for, to be simple."""
         self.entered[-1].synchronize()
-        return np.array(source, order=order)
+        return self.keep(np.array(source, order=order))
+
+    def zeros(self, shape: Any, dtype: Any) -> Any:
+        return self.keep(np.zeros(shape, dtype))
+
+    def keep(self, array: Any) -> Any:
+        """Memory that is let go of stays what it is until the queue that used it is done: here, for good."""
+        self.kept.append(array)
+        return array
 
     def asnumpy(self, array: Any) -> Any:
         self.entered[-1].synchronize()
@@ -182,7 +191,7 @@ class FakeCupy:
         """New memory holds whatever was there before."""
         found = Late(shape, dtype)
         found.reshape(-1).view(np.uint8)[...] = 0xA5
-        return found
+        return self.keep(found)
 
     def empty_pinned(self, shape: Any, dtype: Any) -> Any:
         return np.empty(shape, dtype)
@@ -207,7 +216,11 @@ class FakeCupy:
 class Late(np.ndarray):
     """Device memory: a copy from pinned memory arrives when its stream gets there."""
 
-    def set(self, source: Any, stream: Stream) -> None:
+    def set(self, source: Any, stream: Stream | None = None) -> None:
+        if stream is None:  # of pageable memory: the driver has taken it when this returns
+            self[...] = source
+            return
+
         def copy() -> bool:
             self[...] = source
             return True
