@@ -42,7 +42,6 @@ struct Model {
 struct Recipe {  // hyper-parameters, rounded to T once on the host
     int loss;
     int rule;
-    int learns_R;
     double label_smoothing;
     real learning_rate;
     real beta_1;

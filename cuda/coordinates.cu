@@ -6,6 +6,7 @@
 // batch whose new parameters are not finite changes nothing.
 
 #include "optimizers.cuh"
+#include "pairs.cuh"
 
 constexpr int STAGED_FIELDS = 1024;  // fields of a row that are kept in shared memory
 constexpr int HOT_BLOCKS = 1024;     // row blocks of a hot feature whose beginnings are kept in shared memory
@@ -45,30 +46,13 @@ struct Fields {
     }
 };
 
-__device__ __forceinline__ long long column_of(int n_fields, int f, int g)
-{
-    return f < g ? f * (long long)n_fields + g : g * (long long)n_fields + f;
-}
-
-__device__ __forceinline__ long long pair_at(long long z, long long a, long long b)
-{
-    return a * z - a * (a + 1) / 2 + b - a - 1;
-}
-
 // The pairs of one row, each in a slot of its own: added to the open block sums.
 __device__ __forceinline__ void add_distinct(const Fields& fields, int n_fields, const real* pair_p, real* slot_s, int* touched)
 {
-    const long long z = fields.z;
-    long long a = 0, b = threadIdx.x + 1;
-    for (long long p = threadIdx.x; p < z * (z - 1) / 2; p += blockDim.x) {
-        while (b >= z) {
-            b += a + 2 - z;
-            ++a;
-        }
-        const long long column = column_of(n_fields, fields.at(a), fields.at(b));
-        slot_s[column] = slot_s[column] + pair_p[p];
+    for (Walk<long long> walk = begin_walk(fields.z); walk.p < fields.z * (fields.z - 1) / 2; next(walk, fields.z)) {
+        const int column = slot_of(n_fields, fields.at(walk.a), fields.at(walk.b));
+        slot_s[column] = slot_s[column] + pair_p[walk.p];
         touched[column] = 1;
-        b += blockDim.x;
     }
 }
 
@@ -96,7 +80,7 @@ __device__ __forceinline__ real sum_shared_slot(const int* order, long long z, l
         const bool first_leads = same || order[i] < order[j];
         const long long a = first_leads ? order[i] : order[j];
         const long long from = first_leads ? (same ? i + 1 : j) : i, to = first_leads ? j_end : i_end;
-        for (long long rank = from; rank < to; ++rank) sum = sum + pair_p[pair_at(z, a, order[rank])];
+        for (long long rank = from; rank < to; ++rank) sum = sum + pair_p[pair_number(z, a, (long long)order[rank])];
         if (first_leads) ++i;
         if (!first_leads) ++j;
     }
@@ -118,7 +102,7 @@ __device__ __forceinline__ void add_shared(const Fields& fields, const int* orde
         if (begins_run(fields, order, i) && begins_run(fields, order, j)) {
             const long long i_end = run_end(fields, order, i), j_end = run_end(fields, order, j);
             if (i != j || i_end - i > 1) {
-                const long long column = column_of(n_fields, fields.at(order[i]), fields.at(order[j]));
+                const int column = slot_of(n_fields, fields.at(order[i]), fields.at(order[j]));
                 slot_s[column] = slot_s[column] + sum_shared_slot(order, z, i, i_end, j, j_end, pair_p);
                 touched[column] = 1;
             }
@@ -203,62 +187,68 @@ slot_update(const Model model, const Recipe recipe, const Batch batch, const Wor
 
 // ---------------------------------------------------------------------------------------------- features
 
-// One column of the gradients of items: gw (stride 1), or factor t of gV (stride k).
-struct Column {
-    const real* value;
-    int stride;
+// What lane t of a feature adds up: factor t of gV, and on lane 0 gw as well, in the same walk. Null: not this lane's.
+struct Columns {
+    const real* gw;  // (items,)
+    const real* gV;  // (items, k), from factor t
 };
 
-__device__ __forceinline__ Column column_of_items(const Model& model, const Work& work, int c, int j)
+struct Sums {
+    real w;
+    real v;
+};
+
+__device__ __forceinline__ Columns columns_of(const Model& model, const Work& work, int c, int t)
 {
     const int k = model.n_factors;
-    if (j == 0) return {work.gw_ci + c * work.items, 1};
-    return {work.gV_cik + c * work.items * k + (j - 1), k};
+    return {t == 0 ? work.gw_ci + c * work.items : nullptr, t < k ? work.gV_cik + c * work.items * k + t : nullptr};
 }
 
-__device__ __forceinline__ void put_sum(const Model& model, const Work& work, int c, int u, int j, real sum)
+__device__ __forceinline__ void add_item(const Columns& columns, int item, int k, Sums& sum)
+{
+    if (columns.gw != nullptr) sum.w = sum.w + columns.gw[item];
+    if (columns.gV != nullptr) sum.v = sum.v + columns.gV[item * (long long)k];
+}
+
+__device__ __forceinline__ void put_sums(const Model& model, const Work& work, int c, int u, int t, Sums sum)
 {
     const int k = model.n_factors;
-    if (j == 0) {
-        work.sum_w_cu[c * work.items + u] = sum;
-    } else {
-        work.sum_V_cuk[(c * work.items + u) * k + (j - 1)] = sum;
-    }
+    if (t == 0) work.sum_w_cu[c * work.items + u] = sum.w;
+    if (t < k) work.sum_V_cuk[(c * work.items + u) * k + t] = sum.v;
 }
 
 __device__ __forceinline__ int block_at(const Plan& plan, int place) { return plan.item_row[plan.item[place]] / ROW_BLOCK; }
 
 // Items [lo, hi) of one feature: added inside each row block, then block by block (numerics 6).
-__device__ __forceinline__ real sum_by_blocks(const Plan& plan, Column column, int lo, int hi)
+__device__ __forceinline__ Sums sum_by_blocks(const Plan& plan, const Columns& columns, int k, int lo, int hi)
 {
-    real total = 0, sum = 0;
+    Sums total = {0, 0}, sum = {0, 0};
     int open = -1;
 #pragma unroll 8
     for (int place = lo; place < hi; ++place) {
         const int item = plan.item[place], block = plan.item_row[item] / ROW_BLOCK;
-        const real value = column.value[item * (long long)column.stride];
         if (block != open) {
-            total = total + sum;
-            sum = 0;
+            total = {total.w + sum.w, total.v + sum.v};
+            sum = {0, 0};
             open = block;
         }
-        sum = sum + value;
+        add_item(columns, item, k, sum);
     }
-    return total + sum;
+    return {total.w + sum.w, total.v + sum.v};
 }
 
-// feature_sums: threadIdx.y owns a touched feature of few items, threadIdx.x strides over its 1 + k columns: w, then factors.
+// feature_sums: threadIdx.y owns a touched feature of few items, threadIdx.x strides over its factors; lane 0 takes w along.
 // Grid: (any, classes).
 extern "C" __global__ void __launch_bounds__(256, 4)
 feature_sums(const Model model, const Batch batch, const Plan plan, const Work work, const int most)
 {
     if (rows_to_sum(batch) == 0) return;  // guard
-    const int touched = plan.sizes[0], c = blockIdx.y;
+    const int touched = plan.sizes[0], c = blockIdx.y, k = model.n_factors;
     for (int u = blockIdx.x * blockDim.y + threadIdx.y; u < touched; u += gridDim.x * blockDim.y) {
         const int lo = plan.segment_start[u], hi = plan.segment_start[u + 1];
         if (hi - lo > most) continue;  // hot_feature_sums owns it
-        for (int j = threadIdx.x; j <= model.n_factors; j += blockDim.x)
-            put_sum(model, work, c, u, j, sum_by_blocks(plan, column_of_items(model, work, c, j), lo, hi));
+        for (int t = threadIdx.x; t == 0 || t < k; t += blockDim.x)
+            put_sums(model, work, c, u, t, sum_by_blocks(plan, columns_of(model, work, c, t), k, lo, hi));
     }
 }
 
@@ -277,42 +267,46 @@ __device__ __forceinline__ int find_block(const Plan& plan, int lo, int hi, long
 }
 
 // hot_feature_sums: a thread block owns a feature of many items. It first finds where each row block begins among them; then
-// each threadIdx.y sums a row block of its own, threadIdx.x a column, and the block sums are added in order.
+// each threadIdx.y sums a row block of its own, threadIdx.x a factor, and the block sums are added in order.
 // Grid: (any, classes).
 extern "C" __global__ void __launch_bounds__(1024, 1)
 hot_feature_sums(const Model model, const Batch batch, const Plan plan, const Work work)
 {
     FWFM_SHARED(memory);
-    real* block_sum = (real*)memory;                                // (blockDim.y, blockDim.x)
-    int* begin = (int*)(block_sum + blockDim.x * blockDim.y);       // (HOT_BLOCKS + 1,) places
+    real* block_v = (real*)memory;                      // (blockDim.y, blockDim.x)
+    real* block_w = block_v + blockDim.x * blockDim.y;  // (blockDim.y,)
+    int* begin = (int*)(block_w + blockDim.y);          // (HOT_BLOCKS + 1,) places
     const long long blocks = blocks_of(rows_to_sum(batch));
     const int c = blockIdx.y, lane = threadIdx.y * blockDim.x + threadIdx.x, lanes = blockDim.x * blockDim.y;
-    const int columns = blocks > 0 ? model.n_factors + 1 : 0;
-    for (int h = blockIdx.x; h < plan.sizes[1]; h += gridDim.x) {
+    const int k = model.n_factors;
+    for (int h = blockIdx.x; h < plan.sizes[1] && blocks > 0; h += gridDim.x) {
         const int u = plan.hot[h], lo = plan.segment_start[u], hi = plan.segment_start[u + 1];
-        for (int j0 = 0; j0 < columns; j0 += blockDim.x) {
-            const int j = j0 + threadIdx.x;
-            const Column column = column_of_items(model, work, c, j < columns ? j : 0);
-            real total = 0;
+        for (int t0 = 0; t0 == 0 || t0 < k; t0 += blockDim.x) {
+            const int t = t0 + threadIdx.x;
+            const Columns columns = columns_of(model, work, c, t);
+            Sums total = {0, 0};
             for (long long tile = 0; tile < blocks; tile += HOT_BLOCKS) {
                 const int count = (int)(blocks - tile < HOT_BLOCKS ? blocks - tile : HOT_BLOCKS);
-                for (int i = lane; i <= count; i += lanes) begin[i] = find_block(plan, lo, hi, tile + i);
+                if (t0 == 0 || blocks > HOT_BLOCKS) {  // else they are those of the factors before
+                    for (int i = lane; i <= count; i += lanes) begin[i] = find_block(plan, lo, hi, tile + i);
+                }
                 __syncthreads();
                 for (int first = 0; first < count; first += blockDim.y) {
                     const int block = first + threadIdx.y, end = block < count ? begin[block + 1] : 0;
-                    real sum = 0;
+                    Sums sum = {0, 0};
 #pragma unroll 8
                     for (int place = block < count ? begin[block] : 0; place < end; ++place)
-                        sum = sum + column.value[plan.item[place] * (long long)column.stride];
-                    block_sum[lane] = sum;
+                        add_item(columns, plan.item[place], k, sum);
+                    block_v[lane] = sum.v;
+                    if (threadIdx.x == 0) block_w[threadIdx.y] = sum.w;
                     __syncthreads();
 #pragma unroll 8
                     for (int y = 0; y < (int)blockDim.y && threadIdx.y == 0; ++y)
-                        total = total + block_sum[y * blockDim.x + threadIdx.x];
+                        total = {total.w + block_w[y], total.v + block_v[y * blockDim.x + threadIdx.x]};
                     __syncthreads();
                 }
             }
-            if (threadIdx.y == 0 && j < columns) put_sum(model, work, c, u, j, total);
+            if (threadIdx.y == 0) put_sums(model, work, c, u, t, total);
         }
     }
 }

@@ -3,18 +3,17 @@
 // One thread block owns one row and one class. A row of up to `most` nonzeros keeps its factors and its table of pairs
 // in shared memory; a longer one reads factors through the caches and works through its pairs in tiles. Dots are shared
 // out over the lanes; the score is summed by one lane, in the contract's order; each gradient of a factor has one lane.
-//
-// Pairs p are numbered in the contract's order: a ascending, then b > a ascending.
 
 #include "arguments.cuh"
 #include "losses.cuh"
+#include "pairs.cuh"
 
 constexpr int TILE = 1024;    // terms, or entries of q, that a long row keeps at once
 constexpr int LONG_ROWS = 16; // positions of a long row whose gradients advance together
 constexpr int LONG_COLUMNS = TILE / LONG_ROWS;
 
 // Blocks of rows that one multiprocessor shall hold: with a bound, the compiler uses the registers that this leaves.
-constexpr int RESIDENT = sizeof(real) == 4 ? 8 : 4;
+constexpr int RESIDENT = sizeof(real) == 4 ? 7 : 4;
 
 struct __align__(16) Four {
     real x[4];
@@ -25,14 +24,6 @@ __device__ __forceinline__ int up_to_four(int count) { return (count + 3) / 4 * 
 // Entries from one row of factors in shared memory to the next: whole Fours, an odd number of them, so that the lanes
 // that read neighbouring rows meet different banks.
 __device__ __forceinline__ int factor_stride(int k) { return (up_to_four(k) / 4 | 1) * 4; }
-
-__device__ __forceinline__ int pair_number(int z, int a, int b) { return a * z - a * (a + 1) / 2 + b - a - 1; }
-
-// r(a, b) stands here in flat R (numerics 1).
-__device__ __forceinline__ long long slot_of(int n_fields, int f, int g)
-{
-    return f < g ? f * (long long)n_fields + g : g * (long long)n_fields + f;
-}
 
 // A row and its place.
 struct Row {
@@ -93,7 +84,6 @@ struct Table {
     real* d;         // (pairs,) <v_a, v_b>
     real* x;         // (zq,)
     real* g;         // (4,): g at 0
-    index_t* feature;  // (zq,)
     int* field;      // (zq,)
     int zq;          // z, up to whole Fours
     int stride;
@@ -111,8 +101,7 @@ __device__ __forceinline__ Table lay_table(unsigned char* memory, int z, int k)
     table.d = table.term + (zq + pairs > square ? zq + pairs : square);
     table.x = table.d + pairs;
     table.g = table.x + zq;
-    table.feature = (index_t*)(table.g + 4);
-    table.field = (int*)(table.feature + zq);
+    table.field = (int*)(table.g + 4);
     return table;
 }
 
@@ -124,7 +113,6 @@ __device__ __forceinline__ void gather(const Rows& rows, const Model& model, con
     for (int p = lane; p < z; p += lanes) {
         const index_t feature = rows.indices[row.start + p];
         const real x = value_at(rows, row.start + p);
-        table.feature[p] = feature;
         table.field[p] = rows.fields[feature];
         table.x[p] = x;
         table.term[p] = theta.w[feature] * x;
@@ -247,22 +235,17 @@ score_rows(const Rows rows, const Model model, const Batch batch, const Work wor
 __device__ __forceinline__ void put_q(const Theta& theta, const Table& table, int z, int n_fields, real g, real* pair_p)
 {
     real* q = table.term;  // the terms have been summed
-    int a = 0, b = threadIdx.x + 1;
     for (int i = threadIdx.x; i < z; i += blockDim.x) {
         q[i * table.zq + i] = real(0);
         for (int j = z; j < table.zq; ++j) q[i * table.zq + j] = real(0);
     }
-    for (int p = threadIdx.x; p < z * (z - 1) / 2; p += blockDim.x) {
-        while (b >= z) {
-            b += a + 2 - z;
-            ++a;
-        }
+    for (Walk<int> walk = begin_walk(z); walk.p < z * (z - 1) / 2; next(walk, z)) {
+        const int a = walk.a, b = walk.b;
         const real c = (g * table.x[a]) * table.x[b];
         const real value = c * theta.R[slot_of(n_fields, table.field[a], table.field[b])];
         q[a * table.zq + b] = value;
         q[b * table.zq + a] = value;
-        if (pair_p != nullptr) pair_p[p] = c * table.d[p];
-        b += blockDim.x;
+        if (pair_p != nullptr) pair_p[walk.p] = c * table.d[walk.p];
     }
 }
 
@@ -370,35 +353,6 @@ __device__ __forceinline__ Item item_at(const Rows& rows, const Theta& theta, co
     return {theta.V + feature * k, value_at(rows, row.start + p), rows.fields[feature]};
 }
 
-// A lane's walk over the pairs of a row, blockDim.x at a time, without a square root.
-struct Walk {
-    long long p;
-    long long a;
-    long long b;
-};
-
-__device__ __forceinline__ void settle(Walk& walk, long long z)
-{
-    while (walk.a < z - 1 && walk.b >= z) {
-        walk.b += walk.a + 2 - z;
-        ++walk.a;
-    }
-}
-
-__device__ __forceinline__ Walk begin_walk(long long z)
-{
-    Walk walk = {threadIdx.x, 0, threadIdx.x + 1LL};
-    settle(walk, z);
-    return walk;
-}
-
-__device__ __forceinline__ void next(Walk& walk, long long z)
-{
-    walk.p += blockDim.x;
-    walk.b += blockDim.x;
-    settle(walk, z);
-}
-
 // The score of a long row, on lane 0; d of each pair goes to pair_p, if that is there. The running score is carried from
 // tile to tile.
 __device__ __forceinline__ real long_score(const Rows& rows, const Model& model, const Theta& theta, const Row& row, int k,
@@ -414,7 +368,7 @@ __device__ __forceinline__ real long_score(const Rows& rows, const Model& model,
         if (threadIdx.x == 0) s = add_in_order(s, tile, count);
         __syncthreads();
     }
-    Walk walk = begin_walk(z);
+    Walk<long long> walk = begin_walk(z);
     for (long long lo = 0; lo < pairs; lo += TILE) {
         const int count = (int)(pairs - lo < TILE ? pairs - lo : TILE);
         for (; walk.p < lo + count; next(walk, z)) {
@@ -510,7 +464,7 @@ long_row_gradients(const Rows rows, const Model model, const Recipe recipe, cons
     for (long long p = threadIdx.x; p < z; p += blockDim.x) work.gw_ci[item + p] = g * value_at(rows, row.start + p);
     if (k == 0) return;
     if (pair_p != nullptr) {
-        for (Walk walk = begin_walk(z); walk.p < z * (z - 1) / 2; next(walk, z)) {
+        for (Walk<long long> walk = begin_walk(z); walk.p < z * (z - 1) / 2; next(walk, z)) {
             const real c = (g * value_at(rows, row.start + walk.a)) * value_at(rows, row.start + walk.b);
             pair_p[walk.p] = c * pair_p[walk.p];
         }

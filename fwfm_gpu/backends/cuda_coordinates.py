@@ -96,7 +96,7 @@ class CoordinateStage:
         if self.sizes.items > HOT:
             block = self.block(1024)
             begins = 4 * (self.kernels.coordinates.source.constants["HOT_BLOCKS"] + 1)
-            shared = block[0] * block[1] * self.shape.itemsize + begins
+            shared = (block[0] + 1) * block[1] * self.shape.itemsize + begins
             yield bind("hot_feature_sums", grid, block, (self.model, self.batch, plan, self.work), shared)
         blocks = -(-self.sizes.rows // ROW_BLOCK)
         shared = ROW_BLOCK * (8 + self.shape.itemsize)

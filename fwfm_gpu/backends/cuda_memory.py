@@ -78,7 +78,7 @@ def row_bytes(z: int, shape: Shape) -> int:
     zq, pairs = up_to_four(z), up_to_four(z * (z - 1) // 2 if k else 0)
     stride = (up_to_four(k) // 4 | 1) * 4
     reals = (z * stride if k else 0) + max(zq + pairs, z * zq if k else 0) + pairs + zq + 4
-    return reals * shape.itemsize + zq * np.dtype(shape.index).itemsize + zq * 4
+    return reals * shape.itemsize + zq * 4
 
 
 def up_to_four(count: int) -> int:

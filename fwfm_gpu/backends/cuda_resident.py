@@ -171,7 +171,6 @@ def pack_recipe(device: Device, kernels: Kernels, model: Model, batches: int) ->
         **recipe.rule.constants(T)._asdict(),
         loss=list(LOSSES).index(recipe.loss),
         rule=list(RULES).index(recipe.rule.name),
-        learns_R=int(recipe.learns_R),
         label_smoothing=recipe.label_smoothing,
         l1_linear=linear.l1,
         l2_linear=linear.l2,

@@ -184,8 +184,11 @@ FAULTS = {
     "sum_by_blocks: no blocks": Fault(COORDINATES, "if (block != open)", "if (false)"),
     "hot_feature_sums: blocks downwards": Fault(
         COORDINATES,
-        "block_sum[y * blockDim.x + threadIdx.x]",
-        "block_sum[(blockDim.y - 1 - y) * blockDim.x + threadIdx.x]",
+        "total.v + block_v[y * blockDim.x + threadIdx.x]",
+        "total.v + block_v[(blockDim.y - 1 - y) * blockDim.x + threadIdx.x]",
+    ),
+    "hot_feature_sums: blocks of w downwards": Fault(
+        COORDINATES, "total.w + block_w[y]", "total.w + block_w[blockDim.y - 1 - y]"
     ),
     "bias_block_sums: rows downwards": Fault(COORDINATES, "sum + g[b]", "sum + g[count - 1 - b]"),
     "sum_blocks: blocks downwards": Fault(COORDINATES, "sum + tile[i]", f"sum + tile[{LAST_IN_TILE} - i]"),
