@@ -6,7 +6,7 @@ It takes its device as an argument. `CupyDevice` is a GPU; anything with the sam
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -311,7 +311,14 @@ class CupyDevice:
 
     def record(self, step: Callable[[], object]) -> Callable[[], object]:
         self.main.begin_capture()
-        step()
+        try:
+            step()
+        except BaseException:
+            with suppress(
+                RuntimeError
+            ):  # what was captured so far may not be whole; the first error is the one to tell
+                self.main.end_capture()
+            raise
         launch: Callable[[], object] = self.main.end_capture().launch
         return launch
 

@@ -15,6 +15,7 @@ import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ GRID_LIMITS = (2**31 - 1, 65535, 65535)
 BLOCK_LIMITS = (1024, 1024, 64)
 MAX_THREADS = 1024  # of a block
 SHARED_LIMIT = "max_dynamic_shared_size_bytes"  # CuPy's name; beyond it, 48 KB at first, a launch must ask before
+RAISING = Lock()  # that limit: two threads at once could lower it
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,8 +163,9 @@ class Program:
             raise fault(place, "shared", "bytes as an int, 0 or more", describe(shared))
         values = tuple(self.check(place, *pair) for pair in zip(parameters, args, strict=True))
         raw = self.raw[name]
-        if shared > getattr(raw, SHARED_LIMIT, shared):
-            setattr(raw, SHARED_LIMIT, shared)
+        with RAISING:
+            if shared > getattr(raw, SHARED_LIMIT, shared):
+                setattr(raw, SHARED_LIMIT, shared)
         return Launch(raw, grid, block, values, shared, args)
 
     def launch(
