@@ -124,7 +124,7 @@ class Program:
         for parameter in declared:
             member, _, is_pointer = parameter
             value = self.check(place, parameter, members[member])
-            block[member] = self.address(value) if is_pointer else value
+            block[member] = self.address(members[member]) if is_pointer else value
         block.flags.writeable = False
         return Packed(name, self.types, block, tuple(members.values()))
 
@@ -188,7 +188,8 @@ class Program:
             if not self.is_array(value, dtype):
                 library = "CuPy" if self.on_device else "NumPy"
                 raise fault(place, name, f"a C-contiguous {library} array of {dtype}, or None", describe(value))
-            return value
+            # CuPy takes None for an argument that has no place at all, which a launch cannot read; a 0 has one.
+            return np.uint64(0) if value is None and self.on_device else value
         if is_struct:
             if isinstance(value, Packed) and value.fits(c_type, self.types, dtype):
                 return value.block

@@ -237,6 +237,16 @@ def test_much_shared_memory_is_asked_for_and_never_taken_back():
     assert program.raw["finish"].max_dynamic_shared_size_bytes == 48 << 10
 
 
+def test_a_null_pointer_has_a_place_on_the_device():
+    program = make_program(kernel=DeviceKernel)
+    inner = program.struct("Inner", count=0, loss=None)
+    outer = program.struct("Outer", rate=1.0, inner=inner, feature=None, rows=1, last=0)
+    program.launch("step", (1,), (1,), (outer, DeviceArray("float32"), None, 1, 0.5))
+    null = program.raw["step"].calls[0][2][2]
+    assert type(null) is np.uint64  # CuPy takes its 8 bytes; for None it would have none to point to
+    assert null == 0
+
+
 def test_the_limits_of_a_launch_are_inside():
     program = make_program()
     args = make_args(program)
