@@ -22,7 +22,7 @@ COMPILED_K = (4, 8, 10, 16, 32, 64, 128)  # numbers of factors that kernels are 
 
 INCLUDE = re.compile(r'^#include "([\w.]+)"$', re.MULTILINE)
 COMMENT = re.compile(r"//[^\n]*")
-STRUCT = re.compile(r"^struct (\w+)\s*\{(.*?)^\};", re.MULTILINE | re.DOTALL)
+STRUCT = re.compile(r"(?<!>\n)^struct (\w+)\s*\{(.*?)^\};", re.MULTILINE | re.DOTALL)
 KERNEL = re.compile(r'^extern "C" __global__ void (?:\w+\([^)]*\)\s+)?(\w+)\(([^)]*)\)', re.MULTILINE)
 CONSTANT = re.compile(r"^constexpr int (\w+) = (\d+);", re.MULTILINE)
 DECLARATION = re.compile(r"(?:const )?([\w ]+?)(?: ?(\*) ?(?:__restrict__ )?| )(\w+)")

@@ -172,6 +172,11 @@ def test_kernels_are_read():
     }
 
 
+def test_a_template_is_no_argument():
+    text = "template <typename Number>\nstruct Pair {\n    Number first;\n};\n\nstruct Plain {\n    int first;\n};\n"
+    assert Source("toy.cu", text).structs == {"Plain": [("first", "int", False)]}
+
+
 def test_whole_numbers_are_read():
     assert TOY.constants == {"WIDE": 64}
 
