@@ -106,9 +106,13 @@ def test_shapes_are_checked_unopened(shape):
         FieldMatrix.from_matrix(CudaArray(np.ones(shape)))
 
 
-def test_text_files_and_reports_need_the_host(rows, tmp_path):
+def test_text_files_need_the_host(rows, tmp_path):
     with pytest.raises(InputTypeError, match="X lies on a device"):
         write_libsvm(tmp_path / "rows.txt", rows, [0, 1])
+
+
+def test_reports_need_the_host(tmp_path):
+    pytest.importorskip("matplotlib", reason="a report needs fwfm-gpu[plots]")
     model = fwfm_gpu.train(DENSE, [0, 1], fields=FIELDS, epochs=1, device="numpy", progress=False)
     with pytest.raises(InputTypeError, match="X lies on a device"):
         fwfm_gpu.report(model, CudaArray(DENSE), [0, 1], tmp_path / "report.html")
