@@ -4,76 +4,17 @@
 // in shared memory; a longer one reads factors through the caches and works through its pairs in tiles. Dots are shared
 // out over the lanes; the score is summed by one lane, in the contract's order; each gradient of a factor has one lane.
 
-#include "arguments.cuh"
-#include "losses.cuh"
-#include "pairs.cuh"
-
-constexpr int TILE = 1024;    // terms, or entries of q, that a long row keeps at once
-constexpr int LONG_ROWS = 16; // positions of a long row whose gradients advance together
-constexpr int LONG_COLUMNS = TILE / LONG_ROWS;
+#include "rows.cuh"
+#include "long_rows.cuh"
 
 // Blocks of rows that one multiprocessor shall hold: with a bound, the compiler uses the registers that this leaves.
 constexpr int RESIDENT = sizeof(real) == 4 ? 7 : 4;
-
-struct __align__(16) Four {
-    real x[4];
-};
 
 __device__ __forceinline__ int up_to_four(int count) { return (count + 3) / 4 * 4; }
 
 // Entries from one row of factors in shared memory to the next: whole Fours, an odd number of them, so that the lanes
 // that read neighbouring rows meet different banks.
 __device__ __forceinline__ int factor_stride(int k) { return (up_to_four(k) / 4 | 1) * 4; }
-
-// A row and its place.
-struct Row {
-    long long b;       // in the batch
-    long long number;  // in the data
-    long long start;   // first nonzero
-    long long z;
-    int c;             // class
-};
-
-__device__ __forceinline__ Row find_row(const Rows& rows, const Batch& batch, const Span& span, long long b)
-{
-    const long long number = row_number(batch, span, b), start = rows.indptr[number];
-    return {b, number, start, rows.indptr[number + 1] - start, (int)blockIdx.y};
-}
-
-// One class's parameters.
-struct Theta {
-    real w0;
-    const real* w;  // (n,)
-    const real* V;  // (n, k)
-    const real* R;  // (F, F)
-};
-
-__device__ __forceinline__ Theta theta_of(const Model& model, int c)
-{
-    const long long n = model.n_features, F = model.n_fields;
-    return {model.theta.w0[c], model.theta.w + c * n, model.theta.V + c * n * model.n_factors, model.theta.R + c * F * F};
-}
-
-__device__ __forceinline__ int factors_of(const Model& model) { return FWFM_K >= 0 ? FWFM_K : model.n_factors; }
-
-// What one lane does once the score of a row and class is known: keep it, and see that it is finite.
-__device__ __forceinline__ void keep_score(const Model& model, const Batch& batch, const Work& work, const Row& row, real s)
-{
-    work.s_bc[row.b * model.n_classes + row.c] = s;
-    if (!is_finite(s)) stop(batch);
-}
-
-// g of a row with one class: float64 from the score, times the weight, rounded to T once (numerics 4).
-__device__ __forceinline__ real one_class_gradient(const Rows& rows, const Recipe& recipe, const Work& work, const Row& row,
-                                                   real score)
-{
-    const double s = score, y = rows.y[row.number], eps = recipe.label_smoothing;
-    const double weight = rows.weight == nullptr ? 1.0 : rows.weight[row.number];
-    const bool squared = recipe.loss == SQUARED;
-    const double gradient = squared ? squared_gradient(s, y) : logistic_gradient(s, y, eps);
-    work.loss_b[row.b] = weight * (squared ? squared_value(s, y) : logistic_value(s, y, eps));
-    return work.g_bc[row.b] = (real)(weight * gradient);
-}
 
 // ---------------------------------------------------------------------------------------------- rows that fit
 
@@ -194,21 +135,6 @@ __device__ __forceinline__ void dot_pairs(const Theta& theta, const Table& table
     }
 }
 
-// s + term[0] + term[1] + ..., left to right. The terms begin at a Four.
-__device__ __forceinline__ real add_in_order(real s, const real* term, int count)
-{
-    int p = 0;
-    for (; p + 4 <= count; p += 4) {
-        const Four four = *(const Four*)(term + p);
-        s = s + four.x[0];
-        s = s + four.x[1];
-        s = s + four.x[2];
-        s = s + four.x[3];
-    }
-    for (; p < count; ++p) s = s + term[p];
-    return s;
-}
-
 // score_rows: a block owns row lo + blockIdx.x of the batch and class blockIdx.y, if it has at most `most` nonzeros.
 extern "C" __global__ void __launch_bounds__(128, RESIDENT)
 score_rows(const Rows rows, const Model model, const Batch batch, const Work work, const long long lo, const int most)
@@ -271,13 +197,6 @@ __device__ __forceinline__ void sum_factors(const Table& table, int z, int k, re
     }
 }
 
-// Where a row's pairs begin in the list of a chunk that starts at row lo; null when no slot is summed.
-__device__ __forceinline__ real* pairs_of(const Plan& plan, const Work& work, const Row& row, long long lo)
-{
-    if (plan.pair_starts == nullptr) return nullptr;
-    return work.pair_cp + row.c * work.pairs + (plan.pair_starts[row.b] - plan.pair_starts[lo]);
-}
-
 // row_gradients: a block owns row lo + blockIdx.x of the batch and class blockIdx.y, if it has at most `most` nonzeros. One
 // class is scored here; with more, scores and g are there already, since g needs them all.
 extern "C" __global__ void __launch_bounds__(128, RESIDENT)
@@ -336,138 +255,4 @@ class_gradients(const Rows rows, const Model model, const Recipe recipe, const B
         work.g_bc[b * n_classes + c] = (real)(weight * gradient);
     }
     work.loss_b[b] = weight * softmax_value(sums, s_c, y, eps, n_classes);
-}
-
-// ---------------------------------------------------------------------------------------------- rows that do not fit
-
-// A position of a long row.
-struct Item {
-    const real* v;  // (k,)
-    real x;
-    int field;
-};
-
-__device__ __forceinline__ Item item_at(const Rows& rows, const Theta& theta, const Row& row, int k, long long p)
-{
-    const long long feature = rows.indices[row.start + p];
-    return {theta.V + feature * k, value_at(rows, row.start + p), rows.fields[feature]};
-}
-
-// The score of a long row, on lane 0; d of each pair goes to pair_p, if that is there. The running score is carried from
-// tile to tile.
-__device__ __forceinline__ real long_score(const Rows& rows, const Model& model, const Theta& theta, const Row& row, int k,
-                                           real* tile, real* pair_p)
-{
-    const long long z = row.z, pairs = k > 0 ? z * (z - 1) / 2 : 0;
-    real s = theta.w0;
-    for (long long lo = 0; lo < z; lo += TILE) {
-        const int count = (int)(z - lo < TILE ? z - lo : TILE);
-        for (int p = threadIdx.x; p < count; p += blockDim.x)
-            tile[p] = theta.w[rows.indices[row.start + lo + p]] * value_at(rows, row.start + lo + p);
-        __syncthreads();
-        if (threadIdx.x == 0) s = add_in_order(s, tile, count);
-        __syncthreads();
-    }
-    Walk<long long> walk = begin_walk(z);
-    for (long long lo = 0; lo < pairs; lo += TILE) {
-        const int count = (int)(pairs - lo < TILE ? pairs - lo : TILE);
-        for (; walk.p < lo + count; next(walk, z)) {
-            const Item a = item_at(rows, theta, row, k, walk.a), b = item_at(rows, theta, row, k, walk.b);
-            real d = 0;
-            for (int t = 0; t < k; ++t) d = d + a.v[t] * b.v[t];
-            const real r = theta.R[slot_of(model.n_fields, a.field, b.field)];
-            tile[walk.p - lo] = ((r * d) * a.x) * b.x;
-            if (pair_p != nullptr) pair_p[walk.p] = d;
-        }
-        __syncthreads();
-        if (threadIdx.x == 0) s = add_in_order(s, tile, count);
-        __syncthreads();
-    }
-    return s;
-}
-
-// long_score_rows: as score_rows, for rows of more than `most` nonzeros.
-extern "C" __global__ void __launch_bounds__(256, 1)
-long_score_rows(const Rows rows, const Model model, const Batch batch, const Work work, const long long lo, const int most)
-{
-    FWFM_SHARED(memory);
-    const Span span = find_span(batch, 0);
-    if (lo + blockIdx.x >= span.rows) return;  // guard
-    const Row row = find_row(rows, batch, span, lo + blockIdx.x);
-    if (row.z <= most) return;  // score_rows owns it
-    const Theta theta = theta_of(model, row.c);
-    const real s = long_score(rows, model, theta, row, factors_of(model), (real*)memory, nullptr);
-    if (threadIdx.x == 0) keep_score(model, batch, work, row, s);
-}
-
-// q(a, b) of a long row, 0 at a = b and outside the row.
-__device__ __forceinline__ real q_at(const Rows& rows, const Model& model, const Theta& theta, const Row& row, real g,
-                                     long long i, long long j)
-{
-    if (i == j || i >= row.z || j >= row.z) return real(0);
-    const Item a = item_at(rows, theta, row, 0, i < j ? i : j), b = item_at(rows, theta, row, 0, i < j ? j : i);
-    return ((g * a.x) * b.x) * theta.R[slot_of(model.n_fields, a.field, b.field)];
-}
-
-// gV of a long row: a few positions a advance together through b ascending, q in tiles (numerics 5).
-__device__ __forceinline__ void sum_long_factors(const Rows& rows, const Model& model, const Theta& theta, const Row& row,
-                                                 int k, real g, real* q, real* gV_ik)
-{
-    const int lane = threadIdx.x, lanes = blockDim.x;
-    const int together = lanes / k < 1 ? 1 : (lanes / k < LONG_ROWS ? lanes / k : LONG_ROWS);
-    for (long long first = 0; first < row.z; first += together) {
-        for (int t0 = 0; t0 < k; t0 += lanes) {
-            const long long a = first + lane / k;
-            const int t = together > 1 ? lane % k : t0 + lane;
-            const bool owns = (together > 1 ? lane / k < together : t < k) && a < row.z;
-            real sum = 0;
-            for (long long lo = 0; lo < row.z; lo += LONG_COLUMNS) {
-                for (int e = lane; e < together * LONG_COLUMNS; e += lanes)
-                    q[e] = q_at(rows, model, theta, row, g, first + e / LONG_COLUMNS, lo + e % LONG_COLUMNS);
-                __syncthreads();
-                for (int j = 0; owns && j < LONG_COLUMNS && lo + j < row.z; ++j)
-                    sum = sum + q[(a - first) * LONG_COLUMNS + j] * item_at(rows, theta, row, k, lo + j).v[t];
-                __syncthreads();
-            }
-            if (owns) gV_ik[a * k + t] = sum;
-        }
-    }
-}
-
-// long_row_gradients: as row_gradients, for rows of more than `most` nonzeros. Their d, then c * d, are kept in the list of
-// pairs.
-extern "C" __global__ void __launch_bounds__(256, 1)
-long_row_gradients(const Rows rows, const Model model, const Recipe recipe, const Batch batch, const Plan plan,
-                   const Work work, const long long lo, const int most)
-{
-    FWFM_SHARED(memory);
-    real *tile = (real*)memory, *shared_g = tile + TILE;
-    const Span span = find_span(batch, 0);
-    if (lo + blockIdx.x >= span.rows) return;  // guard
-    const Row row = find_row(rows, batch, span, lo + blockIdx.x);
-    if (row.z <= most) return;  // row_gradients owns it
-    const int k = factors_of(model);
-    const long long z = row.z;
-    const Theta theta = theta_of(model, row.c);
-    real* pair_p = pairs_of(plan, work, row, lo);
-    if (model.n_classes == 1 || pair_p != nullptr) {
-        const real s = long_score(rows, model, theta, row, k, tile, pair_p);
-        if (threadIdx.x == 0 && model.n_classes == 1) {
-            keep_score(model, batch, work, row, s);
-            one_class_gradient(rows, recipe, work, row, s);
-        }
-    }
-    if (threadIdx.x == 0) shared_g[0] = work.g_bc[row.b * model.n_classes + row.c];
-    __syncthreads();
-    const real g = shared_g[0];
-    const long long item = row.c * work.items + plan.starts[row.b];
-    for (long long p = threadIdx.x; p < z; p += blockDim.x) work.gw_ci[item + p] = g * value_at(rows, row.start + p);
-    if (k == 0) return;
-    if (pair_p != nullptr) {
-        for (Walk<long long> walk = begin_walk(z); walk.p < z * (z - 1) / 2; next(walk, z)) {
-            const real c = (g * value_at(rows, row.start + walk.a)) * value_at(rows, row.start + walk.b);
-            pair_p[walk.p] = c * pair_p[walk.p];
-        }
-    }
-    sum_long_factors(rows, model, theta, row, k, g, tile, work.gV_cik + item * k);
 }

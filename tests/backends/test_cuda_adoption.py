@@ -385,7 +385,7 @@ def test_the_numpy_engine_opens_no_device():
 @pytest.fixture
 def cupy():
     """CuPy, where a GPU answers."""
-    return pytest.importorskip("cupy")
+    return pytest.importorskip("cupy", reason="CuPy is not installed: nothing can lie on a GPU")
 
 
 @pytest.mark.gpu
@@ -424,7 +424,7 @@ def test_cupyx_rows_are_trained_on_where_they_lie(cupy):
 
 @pytest.mark.gpu(may_skip=True)
 def test_torch_tensors_come_in_and_go_back(cupy):
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: its tensors cannot come in")
     if not torch.cuda.is_available():
         pytest.skip("this PyTorch has no CUDA")
     host, parts = sparse.csr_array(make_csr()[::-1], shape=(ROWS, N)), [torch.tensor(a).cuda() for a in make_csr()]

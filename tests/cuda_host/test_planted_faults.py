@@ -30,7 +30,9 @@ EQUAL, DIFFERS, REFUSED = 0, 10, 11  # how the process of a fault ends; one that
 # What exercises every kernel of a file.
 EXERCISES = {
     "plan.cu": ("softmax-adagrad-float64", "odd-hot-feature"),
+    "long_rows.cuh": ("odd-rows-of-64-and-65", "odd-wide-rows", "softmax-sgd-float32"),
     "rows.cu": ("logistic-ftrl-float64", "softmax-sgd-float32", "odd-rows-of-64-and-65", "odd-wide-rows"),
+    "slots.cuh": ("softmax-adagrad-float64", "odd-hot-feature", "logistic-ftrl-float64"),
     "coordinates.cu": ("softmax-adagrad-float64", "odd-hot-feature", "logistic-ftrl-float64"),
 }
 
@@ -133,6 +135,7 @@ class Fault:
 
 
 ROWS, COORDINATES = "rows.cu", "coordinates.cu"
+LONG_ROWS, SLOTS = "long_rows.cuh", "slots.cuh"
 OPTIMIZERS = "optimizers.cuh"
 LAST_IN_TILE = "(blocks - first < blockDim.x ? blocks - first : blockDim.x) - 1"
 
@@ -151,36 +154,36 @@ FAULTS = {
         "const long long place = first + SORT_RUN - 1 - i;\n        if (place >= items) continue;",
     ),
     "put_pair: values first": Fault(ROWS, "((r * d) * table.x[a]) * table.x[b]", "(r * d) * (table.x[a] * table.x[b])"),
-    "long_score: values first": Fault(ROWS, "((r * d) * a.x) * b.x", "(r * d) * (a.x * b.x)"),
+    "long_score: values first": Fault(LONG_ROWS, "((r * d) * a.x) * b.x", "(r * d) * (a.x * b.x)"),
     "advance_dots: factors downwards": Fault(
         ROWS, "i = 0; i < 4; ++i) {\n        d[0]", "i = 3; i >= 0; --i) {\n        d[0]"
     ),
     "add_in_order: two terms swapped": Fault(
-        ROWS,
+        "rows.cuh",
         "s = s + four.x[0];\n        s = s + four.x[1];",
         "s = s + four.x[1];\n        s = s + four.x[0];",
     ),
     "put_q: values first": Fault(ROWS, "(g * table.x[a]) * table.x[b]", "g * (table.x[a] * table.x[b])"),
-    "q_at: the later value first": Fault(ROWS, "((g * a.x) * b.x) *", "((g * b.x) * a.x) *"),
+    "q_at: the later value first": Fault(LONG_ROWS, "((g * a.x) * b.x) *", "((g * b.x) * a.x) *"),
     "sum_factors: b downwards": Fault(ROWS, "b = 0; b < z; ++b", "b = z - 1; b >= 0; --b"),
     "sum_long_factors: a tile downwards": Fault(
-        ROWS,
+        LONG_ROWS,
         "j = 0; owns && j < LONG_COLUMNS && lo + j < row.z; ++j)",
         "j = (row.z - lo < LONG_COLUMNS ? row.z - lo : LONG_COLUMNS) - 1; owns && j >= 0; --j)",
     ),
     "pattern_slot_sums: rows downwards": Fault(
-        COORDINATES, "pair_b[b * (long long)slots.columns]", "pair_b[(count - 1 - b) * (long long)slots.columns]"
+        SLOTS, "pair_b[b * (long long)slots.columns]", "pair_b[(count - 1 - b) * (long long)slots.columns]"
     ),
     "sum_shared_slot: a run downwards": Fault(
-        COORDINATES, "rank = from; rank < to; ++rank", "rank = to - 1; rank >= from; --rank"
+        SLOTS, "rank = from; rank < to; ++rank", "rank = to - 1; rank >= from; --rank"
     ),
     "walked_slot_sums: rows downwards": Fault(
-        COORDINATES, "b = first < lo ? lo : first; b < last; ++b", "b = last - 1; b >= (first < lo ? lo : first); --b"
+        SLOTS, "b = first < lo ? lo : first; b < last; ++b", "b = last - 1; b >= (first < lo ? lo : first); --b"
     ),
     "slot_totals: blocks downwards": Fault(
-        COORDINATES, "block_s[block * slots.columns]", "block_s[(blocks_of(last - group) - 1 - block) * slots.columns]"
+        SLOTS, "block_s[block * slots.columns]", "block_s[(blocks_of(last - group) - 1 - block) * slots.columns]"
     ),
-    "slot_update: times the reciprocal": Fault(COORDINATES, "*sum / (real)rows", "*sum * (real(1) / (real)rows)"),
+    "slot_update: times the reciprocal": Fault(SLOTS, "*sum / (real)rows", "*sum * (real(1) / (real)rows)"),
     "sum_by_blocks: no blocks": Fault(COORDINATES, "if (block != open)", "if (false)"),
     "hot_feature_sums: blocks downwards": Fault(
         COORDINATES,
