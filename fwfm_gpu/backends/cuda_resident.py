@@ -12,7 +12,7 @@ from fwfm_gpu.backends.cuda_adoption import place_rows
 from fwfm_gpu.backends.cuda_device import Device, Kernels
 from fwfm_gpu.backends.cuda_memory import Shape
 from fwfm_gpu.backends.kernel_arguments import Packed, Program
-from fwfm_gpu.backends.patterns import any_shared_field, find_pattern, order_fields
+from fwfm_gpu.backends.patterns import look_at_fields, order_fields
 from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.losses import LOSSES
 from fwfm_gpu.optimizers import RULES, Adam
@@ -80,19 +80,14 @@ def load_rows(device: Device, rows: FieldMatrix, y: Array | None, weight: Array 
     what rows have in common."""
     xp, placed, fields = device.xp, place_rows(device, rows), device.to_device(rows.fields)
     indices, lengths = placed.indices, placed.lengths
-    pattern = None if y is None else find_pattern(xp, indices, fields, lengths)
-    if pattern is not None:
-        pattern = device.to_host(pattern)
-        shares = len(np.unique(pattern)) < len(pattern)
-    else:
-        shares = y is not None and any_shared_field(xp, indices, fields, lengths)
+    pattern, shares = (None, False) if y is None else look_at_fields(xp, indices, fields, lengths)
     return Data(
         indptr=placed.indptr,
         indices=indices,
         values=placed.values,
         fields=fields,
         field_order=order_fields(xp, indices, fields, lengths) if shares else None,
-        pattern=pattern,
+        pattern=None if pattern is None else device.to_host(pattern),
         y=None if y is None else device.to_device(np.asarray(y, np.float64)),
         weight=None if weight is None else device.to_device(np.asarray(weight, np.float64)),
         lengths=lengths,

@@ -17,7 +17,7 @@ import numpy as np
 from fwfm_gpu.backends.cuda_device import Device
 from fwfm_gpu.backends.cuda_resident import Data
 from fwfm_gpu.backends.cuda_step import Cursor, Run
-from fwfm_gpu.backends.patterns import any_shared_field, find_pattern, order_fields
+from fwfm_gpu.backends.patterns import look_at_fields, order_fields
 from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.parameters import Array
 
@@ -40,11 +40,7 @@ class Streamed:
     def of(cls, device: Device, rows: FieldMatrix, y: Array | None, weight: Array | None) -> Streamed:
         """Rows looked at once, on the host."""
         lengths = np.diff(rows.indptr)
-        pattern = find_pattern(np, rows.indices, rows.fields, lengths)
-        if pattern is not None:
-            shares = len(np.unique(pattern)) < len(pattern)
-        else:
-            shares = any_shared_field(np, rows.indices, rows.fields, lengths)
+        pattern, shares = look_at_fields(np, rows.indices, rows.fields, lengths)
         return cls(rows, y, weight, lengths, device.to_device(rows.fields), pattern, shares)
 
     @property

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fwfm_gpu.backends.patterns import any_shared_field, find_pattern
+from fwfm_gpu.backends.patterns import look_at_fields
 from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.parameters import Array, Counts, OptimizerState, Parameters
 from fwfm_gpu.recipe import Recipe
@@ -41,11 +41,7 @@ class Model:
 def load_rows(rows: FieldMatrix, y: Array | None, weight: Array | None) -> Data:
     """Rows with their lengths and, where all rows agree, their pattern of fields."""
     lengths = np.diff(rows.indptr)
-    pattern = find_pattern(np, rows.indices, rows.fields, lengths)
-    if pattern is not None:
-        shares_fields = len(np.unique(pattern)) < len(pattern)
-    else:
-        shares_fields = any_shared_field(np, rows.indices, rows.fields, lengths)
+    pattern, shares_fields = look_at_fields(np, rows.indices, rows.fields, lengths)
     return Data(rows.indptr, rows.indices, rows.values, rows.fields, lengths, pattern, shares_fields, y, weight)
 
 

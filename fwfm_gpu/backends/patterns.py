@@ -10,9 +10,17 @@ from typing import Any
 
 from fwfm_gpu.parameters import Array
 
-__all__ = ["any_shared_field", "find_pattern", "order_fields"]
+__all__ = ["any_shared_field", "find_pattern", "look_at_fields", "order_fields"]
 
 LOOK_ROWS = 1 << 16  # rows looked at in one go
+
+
+def look_at_fields(xp: Any, indices: Array, fields: Array, lengths: Array) -> tuple[Any, bool]:
+    """The pattern of fields, and whether some row has two features of one field. Parameters as in `find_pattern`."""
+    pattern = find_pattern(xp, indices, fields, lengths)
+    if pattern is None:
+        return None, any_shared_field(xp, indices, fields, lengths)
+    return pattern, len(xp.unique(pattern)) < len(pattern)
 
 
 def find_pattern(xp: Any, indices: Array, fields: Array, lengths: Array) -> Any:
