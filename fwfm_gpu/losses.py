@@ -1,13 +1,15 @@
 """The three losses: gradient in float64 from the score (numerics 4), value for reports.
 
 Conventions: s_bc : (rows, C) float64 scores; y_b : (rows,) float64 targets, a class number for softmax; eps : label
-smoothing. A gradient is dL/ds, (rows, C) float64, without the row's weight.
+smoothing. A gradient is dL/ds, (rows, C) float64, without the row's weight. A slope is the same formula, of arrays or,
+compiled, of one score.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +19,15 @@ from fwfm_gpu.parameters import Array
 __all__ = ["LOSSES", "Loss"]
 
 
-def squared_gradient(s_bc: Array, y_b: Array, eps: float) -> Array:
+def squared_slope(s: Any, y: Any, eps: float) -> Any:
     """s - y."""
-    return s_bc - y_b[:, None]
+    return s - y
+
+
+def squared_gradient(s_bc: Array, y_b: Array, eps: float) -> Array:
+    """s - y, row by row."""
+    slope_bc: Array = squared_slope(s_bc, y_b[:, None], eps)
+    return slope_bc
 
 
 def squared_value(s_bc: Array, y_b: Array, eps: float) -> Array:
@@ -28,14 +36,20 @@ def squared_value(s_bc: Array, y_b: Array, eps: float) -> Array:
     return value_b
 
 
-def smoothed(y: Array, eps: float) -> Array:
+def smoothed(y: Any, eps: float) -> Any:
     """The target of the logistic loss: y * (1 - eps) + 0.5 * eps."""
     return y * (1 - eps) + 0.5 * eps
 
 
-def logistic_gradient(s_bc: Array, y_b: Array, eps: float) -> Array:
+def logistic_slope(s: Any, y: Any, eps: float) -> Any:
     """sigmoid(s) - target."""
-    return sigmoid64(s_bc) - smoothed(y_b, eps)[:, None]
+    return sigmoid64(s) - smoothed(y, eps)
+
+
+def logistic_gradient(s_bc: Array, y_b: Array, eps: float) -> Array:
+    """sigmoid(s) - target, row by row."""
+    slope_bc: Array = logistic_slope(s_bc, y_b[:, None], eps)
+    return slope_bc
 
 
 def logistic_value(s_bc: Array, y_b: Array, eps: float) -> Array:

@@ -1,20 +1,21 @@
 """The four update rules, each a small pure function of touched coordinates (numerics 7).
 
-A rule knows nothing of shapes: the same ``step`` serves w0, w, V and R. Its hyper-parameters are rounded to T once, by
-``rule.constants(dtype)``; a step takes and returns arrays of T and never widens them.
+A formula knows nothing of shapes: the same one serves w0, w, V and R, and takes arrays or, compiled, scalars and lanes.
+Hyper-parameters are rounded to T once, by ``rule.constants(dtype)``; a formula never widens what it is given.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from fwfm_gpu.numerics import bias_corrections
+from fwfm_gpu.numerics import bias_corrections, choose
 from fwfm_gpu.parameters import Array
 
-__all__ = ["FTRL", "RULES", "SGD", "AdaGrad", "Adam", "Constants", "Penalty", "Rule"]
+__all__ = ["FTRL", "RULES", "SGD", "AdaGrad", "Adam", "Constants", "Given", "Penalty", "Rule"]
 
 ADAGRAD_EPSILON = 1e-10
 
@@ -46,11 +47,23 @@ class Corrections(NamedTuple):
     second: Array
 
 
+class Given(NamedTuple):
+    """What a formula takes besides coordinates: scalars of T, and corrections that go with the coordinates."""
+
+    rule: Constants
+    penalty: Penalty
+    corrections: Any  # `Corrections`, None for rules that count nothing
+
+
+Formula = Callable[[Any, Any, Any, Given], Any]  # (theta, mean, state, given) -> theta, state
+
+
 @dataclass(frozen=True)
 class Rule:
     """An update rule and its hyper-parameters, as the user gave them (float64)."""
 
     name: ClassVar[str]
+    formula: ClassVar[Formula]
     moments: ClassVar[tuple[str, ...]] = ()  # names of the arrays of state
     counts: ClassVar[bool] = False  # whether touches are counted
 
@@ -93,7 +106,49 @@ class Rule:
         theta, state
             The new arrays, (...) T.
         """
-        raise NotImplementedError
+        given = Given(self.constants(theta.dtype), penalty, corrections)
+        stepped: tuple[Array, tuple[Array, ...]] = type(self).formula(theta, mean, state, given)
+        return stepped
+
+
+def sgd(theta: Any, mean: Any, state: Any, given: Given) -> Any:
+    """theta - lr * g."""
+    g = mean + given.penalty.l2 * theta
+    return theta - given.rule.learning_rate * g, ()
+
+
+def adagrad(theta: Any, mean: Any, state: Any, given: Given) -> Any:
+    """acc + g * g; theta - (lr * g) / sqrt(acc + 1e-10)."""
+    h = given.rule
+    (acc,) = state
+    g = mean + given.penalty.l2 * theta
+    acc = acc + g * g
+    return theta - (h.learning_rate * g) / np.sqrt(acc + h.adagrad_epsilon), (acc,)
+
+
+def adam(theta: Any, mean: Any, state: Any, given: Given) -> Any:
+    """The corrected means of g and of its square."""
+    h = given.rule
+    m, v = state
+    g = mean + given.penalty.l2 * theta
+    m = h.beta_1 * m + h.one_minus_beta_1 * g
+    v = h.beta_2 * v + (h.one_minus_beta_2 * g) * g
+    step = h.learning_rate * (m / given.corrections.first)
+    return theta - step / (np.sqrt(v / given.corrections.second) + h.epsilon), (m, v)
+
+
+def ftrl(theta: Any, mean: Any, state: Any, given: Given) -> Any:
+    """theta from z in closed form; ``z - sign(z) * l1`` is z + l1 below 0."""
+    h, l1 = given.rule, given.penalty.l1
+    nothing = l1 - l1  # 0 of T
+    z, n = state
+    g = mean
+    grown = n + g * g
+    z = z + (g - ((np.sqrt(grown) - np.sqrt(n)) / h.learning_rate) * theta)
+    solved = -choose(z < nothing, z + l1, z - l1) / (
+        (h.ftrl_beta + np.sqrt(grown)) / h.learning_rate + given.penalty.l2
+    )
+    return choose(np.abs(z) <= l1, nothing, solved), (z, grown)
 
 
 @dataclass(frozen=True)
@@ -101,13 +156,7 @@ class SGD(Rule):
     """theta - lr * g."""
 
     name: ClassVar[str] = "sgd"
-
-    def step(
-        self, theta: Array, mean: Array, state: tuple[Array, ...], penalty: Penalty, corrections: Corrections | None
-    ) -> tuple[Array, tuple[Array, ...]]:
-        h = self.constants(theta.dtype)
-        g = mean + penalty.l2 * theta
-        return theta - h.learning_rate * g, ()
+    formula: ClassVar[Formula] = staticmethod(sgd)
 
 
 @dataclass(frozen=True)
@@ -115,16 +164,8 @@ class AdaGrad(Rule):
     """Steps shrink with the sum of squared gradients of the coordinate (Duchi et al., JMLR 2011)."""
 
     name: ClassVar[str] = "adagrad"
+    formula: ClassVar[Formula] = staticmethod(adagrad)
     moments: ClassVar[tuple[str, ...]] = ("acc",)
-
-    def step(
-        self, theta: Array, mean: Array, state: tuple[Array, ...], penalty: Penalty, corrections: Corrections | None
-    ) -> tuple[Array, tuple[Array, ...]]:
-        h = self.constants(theta.dtype)
-        (acc,) = state
-        g = mean + penalty.l2 * theta
-        acc = acc + g * g
-        return theta - (h.learning_rate * g) / np.sqrt(acc + h.adagrad_epsilon), (acc,)
 
 
 @dataclass(frozen=True)
@@ -132,24 +173,13 @@ class Adam(Rule):
     """Adam on touched coordinates, each with its own count (Kingma and Ba, ICLR 2015; lazy form)."""
 
     name: ClassVar[str] = "adam"
+    formula: ClassVar[Formula] = staticmethod(adam)
     moments: ClassVar[tuple[str, ...]] = ("m", "v")
     counts: ClassVar[bool] = True
 
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-8
-
-    def step(
-        self, theta: Array, mean: Array, state: tuple[Array, ...], penalty: Penalty, corrections: Corrections | None
-    ) -> tuple[Array, tuple[Array, ...]]:
-        assert corrections is not None
-        h = self.constants(theta.dtype)
-        m, v = state
-        g = mean + penalty.l2 * theta
-        m = h.beta_1 * m + h.one_minus_beta_1 * g
-        v = h.beta_2 * v + (h.one_minus_beta_2 * g) * g
-        step = h.learning_rate * (m / corrections.first)
-        return theta - step / (np.sqrt(v / corrections.second) + h.epsilon), (m, v)
 
     def correction_tables(self, most: int, dtype: Any) -> tuple[Array, Array]:
         """``1 - beta**t`` for t up to ``most`` or more, rounded to T: look up with t clamped to the last entry."""
@@ -163,6 +193,7 @@ class FTRL(Rule):
     """FTRL-proximal (McMahan et al., KDD 2013), warm-started so that interactions can be learned (numerics 7)."""
 
     name: ClassVar[str] = "ftrl"
+    formula: ClassVar[Formula] = staticmethod(ftrl)
     moments: ClassVar[tuple[str, ...]] = ("z", "n")
 
     ftrl_beta: float = 1.0
@@ -177,19 +208,6 @@ class FTRL(Rule):
             warm = -(theta * (h.ftrl_beta / h.learning_rate + penalty.l2) + sign * penalty.l1)
             np.copyto(z, warm, where=theta != 0)
         return z, n
-
-    def step(
-        self, theta: Array, mean: Array, state: tuple[Array, ...], penalty: Penalty, corrections: Corrections | None
-    ) -> tuple[Array, tuple[Array, ...]]:
-        h = self.constants(theta.dtype)
-        z, n = state
-        g = mean
-        grown = n + g * g
-        z = z + (g - ((np.sqrt(grown) - np.sqrt(n)) / h.learning_rate) * theta)
-        sign = np.where(z < 0, theta.dtype.type(-1), theta.dtype.type(1))
-        scale = (h.ftrl_beta + np.sqrt(grown)) / h.learning_rate + penalty.l2
-        solved = -(z - sign * penalty.l1) / scale
-        return np.where(np.abs(z) <= penalty.l1, theta.dtype.type(0), solved), (z, grown)
 
 
 RULES: dict[str, type[Rule]] = {rule.name: rule for rule in (SGD, AdaGrad, Adam, FTRL)}

@@ -17,7 +17,7 @@ from fwfm_gpu.backends import get_backend
 from fwfm_gpu.errors import FwfmError
 from fwfm_gpu.version import __version__
 
-DEVICES = ["numpy", "host"]  # host: the CUDA engine, its kernels compiled for this processor
+DEVICES = ["numpy", "cpu", "host"]  # cpu: compiled; host: the CUDA engine, its kernels compiled for this processor
 
 
 def pytest_report_header() -> str:
@@ -28,6 +28,8 @@ def pytest_report_header() -> str:
 
 def make_backend(device: str):
     """The engine for a device, or on the host: its threads and blocks in a random order."""
+    if device == "cpu":
+        pytest.importorskip("numba", reason="numba is missing: the compiled engine cannot be built")
     if device != "host":
         return get_backend(device)
     if compiler() is None:

@@ -28,9 +28,9 @@ FLOORS = {
             "labels columns category_field number_field encoding_report",
             "backends encoding io",
             "training epochs problem callbacks progress interruption history options model model_document model_file "
-            "device_memory field_pairs",
+            "device_memory field_pairs scorer row_encoder",
             "estimators report report_sections report_fields report_findings report_charts report_html "
-            "verify tuning demo info",
+            "verify tuning demo info warmup",
             "cli",
         ]
     )
@@ -42,7 +42,8 @@ EVERYWHERE = {*sys.stdlib_module_names, "numpy", "scipy"}
 PINNED = {
     "cupy": ["backends/cuda.py", "backends/kernels.py"],
     "cupyx": ["backends/cuda.py"],
-    "numba": ["backends/compiled.py"],
+    "numba": ["backends/compiled.py", "backends/compiled_types.py", "backends/compiled_operations.py"],
+    "llvmlite": ["backends/compiled_types.py", "backends/compiled_operations.py"],
     "sklearn": ["estimators.py", "demo.py"],
     "pyarrow": ["encoding.py", "io/"],
     "narwhals": ["encoding.py", "io/"],

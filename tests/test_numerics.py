@@ -11,7 +11,7 @@ import pytest
 import reference
 from engine_data import bits
 
-from fwfm_gpu.backends import get_backend, numpy_backend
+from fwfm_gpu.backends import get_backend, numpy_resident
 from fwfm_gpu.errors import DeviceError
 from fwfm_gpu.numerics import (
     ROW_BLOCK,
@@ -145,7 +145,7 @@ def test_this_process_keeps_subnormals():
 
 
 def test_the_engine_refuses_a_process_that_flushes_them(monkeypatch):
-    monkeypatch.setattr(numpy_backend, "flushes_subnormals", lambda: True)
+    monkeypatch.setattr(numpy_resident, "flushes_subnormals", lambda: True)
     with pytest.raises(DeviceError, match="flushes subnormal numbers"):
         get_backend("numpy")
 

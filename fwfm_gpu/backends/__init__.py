@@ -78,7 +78,7 @@ class Backend(Protocol):
         """Copies on the host."""
 
 
-def get_backend(device: str = "auto", device_memory: int | None = None) -> Backend:
+def get_backend(device: str = "auto", device_memory: int | None = None, n_threads: int | None = None) -> Backend:
     """The engine for a device.
 
     Parameters
@@ -88,6 +88,8 @@ def get_backend(device: str = "auto", device_memory: int | None = None) -> Backe
         ``"cuda"`` or ``"cuda:1"``: an NVIDIA GPU. ``"auto"``: CUDA when a GPU answers, else ``"cpu"``.
     device_memory : int, optional
         Bytes of a GPU's memory that may be used; rows that do not fit are streamed. Without it, all that is free.
+    n_threads : int, optional
+        Threads of the compiled engine. Without it ``FWFM_NUM_THREADS``, or one per core. Never changes a bit.
 
     Raises
     ------
@@ -112,6 +114,10 @@ def get_backend(device: str = "auto", device_memory: int | None = None) -> Backe
     if named == "auto" and find_spec("cupy") is not None:
         with suppress(DeviceError, MissingExtraError):
             return make_cuda(0, device_memory)
+    if named in ("auto", "cpu") and find_spec("numba") is not None:
+        from fwfm_gpu.backends.compiled_backend import CompiledBackend
+
+        return CompiledBackend(n_threads)
     if named in ("auto", "cpu", "numpy"):
         return NumPyBackend()
     raise OptionError(f'device must be "auto", "cpu", "numpy", "cuda" or "cuda:N"; got {device!r}.')

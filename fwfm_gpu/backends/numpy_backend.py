@@ -19,13 +19,9 @@ from fwfm_gpu.backends import Collected
 from fwfm_gpu.backends.numpy_coordinates import BatchSums, apply
 from fwfm_gpu.backends.numpy_gradients import RowGradients, row_gradients
 from fwfm_gpu.backends.numpy_plan import Group, cut_batch, make_group, plan_segments, touched_features
-from fwfm_gpu.backends.numpy_resident import Data, Model, grow, load_rows
+from fwfm_gpu.backends.numpy_resident import Data, HostEngine, Model
 from fwfm_gpu.backends.numpy_rows import score_rows
-from fwfm_gpu.errors import DeviceError
-from fwfm_gpu.field_matrix import FieldMatrix
-from fwfm_gpu.numerics import flushes_subnormals
-from fwfm_gpu.parameters import Array, OptimizerState, Parameters
-from fwfm_gpu.recipe import Recipe
+from fwfm_gpu.parameters import Array
 
 __all__ = ["NumPyBackend", "Run"]
 
@@ -44,28 +40,10 @@ class Run:
     first_bad: int | None = None
 
 
-class NumPyBackend:
+class NumPyBackend(HostEngine):
     """The seam of ``fwfm_gpu.backends`` on NumPy."""
 
     name = "numpy"
-
-    def __init__(self) -> None:
-        if flushes_subnormals():
-            raise DeviceError(
-                "This process flushes subnormal numbers to zero, so results would differ from every other engine. A "
-                "library built with -ffast-math switched that on: train in a process that does not load it."
-            )
-
-    def load_data(self, rows: FieldMatrix, y: Array | None = None, weight: Array | None = None) -> Data:
-        return load_rows(rows, y, weight)
-
-    def load_model(
-        self, parameters: Parameters, state: OptimizerState | None = None, recipe: Recipe | None = None
-    ) -> Model:
-        if recipe is None:
-            return Model(parameters.map(np.ascontiguousarray))  # only read: shared with the caller
-        own = parameters.copy()
-        return Model(own, recipe.start_state(own) if state is None else state.copy(), recipe)
 
     def begin(self, model: Model, data: Data, order: Array) -> Run:
         return Run(model, data, np.asarray(order, np.int64))
@@ -94,15 +72,6 @@ class NumPyBackend:
             with np.errstate(all="ignore"):
                 s_bc[rows] = score_rows(model.parameters, data, rows)
         return s_bc
-
-    def copy_model(self, model: Model) -> Model:
-        return Model(*self.fetch_model(model), model.recipe)
-
-    def grow_model(self, model: Model, fields: Array, V: Array) -> Model:
-        return grow(model, fields, V)
-
-    def fetch_model(self, model: Model) -> tuple[Parameters, OptimizerState | None]:
-        return model.parameters.copy(), None if model.state is None else model.state.copy()
 
 
 def step(model: Model, data: Data, rows: Array) -> float | None:

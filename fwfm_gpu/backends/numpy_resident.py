@@ -1,4 +1,4 @@
-"""What the NumPy engine keeps resident: rows, and models."""
+"""What the engines on the processor keep resident: rows, and models."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from fwfm_gpu.backends.patterns import look_at_fields
+from fwfm_gpu.errors import DeviceError
 from fwfm_gpu.field_matrix import FieldMatrix
+from fwfm_gpu.numerics import flushes_subnormals
 from fwfm_gpu.parameters import Array, Counts, OptimizerState, Parameters
 from fwfm_gpu.recipe import Recipe
 
-__all__ = ["Data", "Model", "grow", "load_rows"]
+__all__ = ["Data", "HostEngine", "Model", "grow", "load_rows"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,37 @@ class Model:
     parameters: Parameters
     state: OptimizerState | None = None
     recipe: Recipe | None = None
+
+
+class HostEngine:
+    """What engines on the processor have in common: where rows and models lie."""
+
+    def __init__(self) -> None:
+        if flushes_subnormals():
+            raise DeviceError(
+                "This process flushes subnormal numbers to zero, so results would differ from every other engine. A "
+                "library built with -ffast-math switched that on: train in a process that does not load it."
+            )
+
+    def load_data(self, rows: FieldMatrix, y: Array | None = None, weight: Array | None = None) -> Data:
+        return load_rows(rows, y, weight)
+
+    def load_model(
+        self, parameters: Parameters, state: OptimizerState | None = None, recipe: Recipe | None = None
+    ) -> Model:
+        if recipe is None:
+            return Model(parameters.map(np.ascontiguousarray))  # only read: shared with the caller
+        own = parameters.copy()
+        return Model(own, recipe.start_state(own) if state is None else state.copy(), recipe)
+
+    def copy_model(self, model: Model) -> Model:
+        return Model(*self.fetch_model(model), model.recipe)
+
+    def grow_model(self, model: Model, fields: Array, V: Array) -> Model:
+        return grow(model, fields, V)
+
+    def fetch_model(self, model: Model) -> tuple[Parameters, OptimizerState | None]:
+        return model.parameters.copy(), None if model.state is None else model.state.copy()
 
 
 def load_rows(rows: FieldMatrix, y: Array | None, weight: Array | None) -> Data:

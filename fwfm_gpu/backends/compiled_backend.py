@@ -1,0 +1,126 @@
+"""The compiled engine: the numerics contract as machine code for the processor, on several threads.
+
+The stages are those of every engine::
+
+    plan         compiled_plan.py         a radix sort. Integers only
+    rows         compiled_gradients.py    score, loss gradient, row gradients (numerics 3 to 5); lanes are rows
+    coordinates  compiled_coordinates.py  ordered batch sums, one step each (numerics 6 and 7); lanes are factors
+
+Kernels are plain Python, compiled by numba (compiled.py). Threads share row blocks in one stage and features in the
+other, so that their number changes no bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fwfm_gpu.backends import Collected
+from fwfm_gpu.backends.compiled import machine, widest_lanes
+from fwfm_gpu.backends.compiled_gradients import Cut, Work
+from fwfm_gpu.backends.compiled_scores import score_blocks
+from fwfm_gpu.backends.compiled_step import Stepper, common_factors
+from fwfm_gpu.backends.compiled_tables import (
+    Extent,
+    Room,
+    Shape,
+    choose_way,
+    make_gradients,
+    make_rows,
+    make_task,
+    make_theta,
+    make_worker,
+)
+from fwfm_gpu.backends.numpy_resident import Data, HostEngine, Model
+from fwfm_gpu.backends.threads import choose_threads, each
+from fwfm_gpu.numerics import ROW_BLOCK
+from fwfm_gpu.parameters import Array
+
+__all__ = ["CompiledBackend", "Run"]
+
+SCORED_AT_ONCE = 64  # row blocks of a task
+
+
+@dataclass
+class Run:
+    """One pass over the rows."""
+
+    stepper: Stepper
+    order: Array  # (visits,) int64
+    loss: float = 0.0
+    batches: int = 0
+    first_bad: int | None = None
+
+    def rows_of(self, batches: int) -> Array:
+        """The row numbers of the next batches."""
+        recipe = self.stepper.model.recipe
+        assert recipe is not None
+        return self.order[self.batches * recipe.batch_size : (self.batches + batches) * recipe.batch_size]
+
+
+class CompiledBackend(HostEngine):
+    """The seam of ``fwfm_gpu.backends``, compiled: it keeps what the NumPy engine keeps, and has its own arithmetic.
+
+    Parameters
+    ----------
+    n_threads : int, optional
+        Without it ``FWFM_NUM_THREADS``, or one per core. Never changes a bit.
+    """
+
+    name = "cpu"
+
+    def __init__(self, n_threads: int | None = None) -> None:
+        super().__init__()
+        self.threads = choose_threads(n_threads)
+
+    def begin(self, model: Model, data: Data, order: Array) -> Run:
+        return Run(Stepper(model, data, self.threads), np.ascontiguousarray(order, np.int64))
+
+    def advance(self, run: Run, batches: int) -> None:
+        model, data = run.stepper.model, run.stepper.data
+        assert model.recipe is not None and data.y is not None
+        rows = run.rows_of(batches)
+        s_bc, size = np.empty((len(rows), model.parameters.n_classes), model.parameters.dtype), model.recipe.batch_size
+        done = 0
+        while done < len(rows) and run.first_bad is None:
+            if run.stepper.step(rows[done : done + size], s_bc[done : done + size]):
+                done, run.batches = min(done + size, len(rows)), run.batches + 1
+            else:
+                run.first_bad = run.batches
+        rows, weight = rows[:done], data.weight
+        with np.errstate(all="ignore"):
+            run.loss += model.recipe.loss_function.total(
+                s_bc[:done].astype(np.float64),
+                data.y[rows],
+                model.recipe.label_smoothing,
+                None if weight is None else weight[rows],
+            )
+
+    def collect(self, run: Run) -> Collected:
+        return Collected(run.loss, run.batches, run.first_bad)
+
+    def score(self, model: Model, data: Data) -> Array:
+        return score_rows(model, data, self.threads)
+
+
+def score_rows(model: Model, data: Data, threads: int) -> Array:
+    """Raw scores, (rows, C) of T."""
+    p = model.parameters
+    shape = Shape(p.n_classes, p.n_factors, p.n_fields, int(data.lengths.max(initial=0)), False, p.dtype)
+    theta, rows, task = make_theta(p), make_rows(data), make_task(data, model)
+    n_rows, nothing = len(data.lengths), np.zeros(1, np.int64)
+    out = make_gradients(Room({}), shape, Extent(0, 0), np.empty((n_rows, p.n_classes), p.dtype))
+    cut = Cut(np.arange(n_rows), 0, n_rows, nothing)
+    blocks = -(-n_rows // ROW_BLOCK)
+    way = choose_way(task, p.n_classes, shape.longest) | {"KEEPS": False, "K": common_factors(p.n_factors)}
+    kernel = machine(score_blocks, **way)
+    workers = [make_worker(shape, widest_lanes()) for _ in range(min(threads, -(-blocks // SCORED_AT_ONCE)))]
+
+    def work(worker: int, part: int) -> None:
+        first = part * SCORED_AT_ONCE
+        block, group, alone = workers[worker]
+        kernel(Work(theta, rows, cut, task, block, group, alone, out), first, min(first + SCORED_AT_ONCE, blocks))
+
+    each(threads, -(-blocks // SCORED_AT_ONCE), work)
+    return out.s

@@ -1,0 +1,322 @@
+"""Coordinates, compiled: ordered batch sums, then one step of each touched coordinate (numerics 6 and 7).
+
+Lanes are factors of one feature. Each feature has one owner, so threads share nothing. A step is written at once, and
+what it replaces is kept where its sum was: when some new value turns out not to be finite, all is put back.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from fwfm_gpu.backends.compiled_gradients import LISTED, Gradients
+from fwfm_gpu.backends.compiled_plan import Plan, Touched
+from fwfm_gpu.backends.compiled_rows import K, Theta
+from fwfm_gpu.backends.lanes import (
+    LANES,
+    all_zero,
+    first_lanes,
+    inlined,
+    load_some,
+    prefetch,
+    splat,
+    store_some,
+    tables,
+)
+from fwfm_gpu.numerics import ROW_BLOCK, choose
+from fwfm_gpu.optimizers import Constants, Corrections, Given, Penalty, adagrad
+from fwfm_gpu.parameters import Array
+
+__all__ = ["Sums", "Totals", "Update", "close_batch", "put_back_features", "put_back_others", "step_features"]
+__all__ += ["step_of_none", "step_of_one", "step_of_two", "step_others", "sum_features", "sum_others"]
+
+
+class Totals(NamedTuple):
+    """A number for each touched coordinate: sums of row gradients, or what a step replaced."""
+
+    w0: Array  # (C,) T
+    w: Array  # (C, touched) T
+    V: Array  # (C, touched * k) T
+    R: Array  # (C, slots) T
+
+
+class Sums(NamedTuple):
+    """Sums over the batch."""
+
+    total: Totals  # after the step, the parameters that it replaced
+    first: Totals  # after the step, the optimizer's arrays that it replaced
+    second: Totals
+    slot: Array  # (slots,) int64: the touched slots
+
+
+class Update(NamedTuple):
+    """What a step works on."""
+
+    theta: Theta
+    first: Theta  # the optimizer's arrays; those that a rule lacks are never looked at
+    second: Theta
+    rule: Constants
+    linear: Penalty
+    factors: Penalty
+    corrections: Corrections  # Adam's tables
+    counts: Array  # (n,) int64: touches of each feature
+    slot_counts: Array  # (F * F,) int64
+    bias_count: Array  # (1,) int64
+
+
+def step_of_none(theta: Any, mean: Any, first: Any, second: Any, given: Given) -> Any:
+    """A rule without state."""
+    theta, _ = FORMULA(theta, mean, (), given)
+    return theta, first, second
+
+
+def step_of_one(theta: Any, mean: Any, first: Any, second: Any, given: Given) -> Any:
+    """A rule that keeps one array."""
+    theta, (first,) = FORMULA(theta, mean, (first,), given)
+    return theta, first, second
+
+
+def step_of_two(theta: Any, mean: Any, first: Any, second: Any, given: Given) -> Any:
+    """A rule that keeps two arrays."""
+    theta, (first, second) = FORMULA(theta, mean, (first, second), given)
+    return theta, first, second
+
+
+# Bound when compiled.
+FORMULA = adagrad
+MOMENTS = 1
+STEP = step_of_one
+COUNTS = False  # whether touches are counted
+
+AHEAD = 8  # features that are fetched ahead
+
+
+def sum_features(plan: Plan, out: Gradients, sums: Sums, met: int, part: tuple[int, int]) -> None:
+    """Add the items of some row blocks to the totals of some of their features.
+
+    ``met``: how many features the batch had touched before these row blocks; the totals of others start at +0.
+    """
+    k = K if K else out.gV.shape[1] // max(out.gw.shape[1], 1)
+    for f in range(part[0], part[1]):
+        rank, span = plan.rank[f], (plan.begin[f], plan.begin[f + 1])
+        for c in range(len(sums.total.w)):
+            w, V = sums.total.w[c], sums.total.V[c]
+            for t in range(0, max(k, 1), LANES):
+                total = load_some(V, rank * k + t, k - t if rank < met else 0)
+                linear = w[rank] if rank < met else w.dtype.type(0)
+                total, linear = sum_items(plan, out, (c, k, t), span, (total, linear))
+                store_some(V, rank * k + t, total, k - t)
+                if t + LANES >= k:
+                    w[rank] = linear
+
+
+def sum_items(plan: Plan, out: Gradients, which: tuple[int, int, int], span: tuple[int, int], totals: Any) -> Any:
+    """Add gradients of one feature, block by block (numerics 6): of LANES factors from t on, and of w."""
+    c, k, t = which
+    at, end = span
+    total, linear = totals
+    gV, gw, key = out.gV[c], out.gw[c], plan.key
+    bits, code_mask = plan.bits[0], (1 << plan.bits[1]) - 1
+    nothing = splat(gV.dtype.type(0))
+    while at < end:
+        code = key[at] & code_mask
+        block = code >> bits
+        shift = plan.starts[block * ROW_BLOCK] - (block << bits)  # from a code to its item
+        limit, partial, partial_linear = (block + 1) << bits, nothing, gw.dtype.type(0)
+        while code < limit:
+            partial = partial + load_some(gV, (shift + code) * k + t, k - t)
+            partial_linear = partial_linear + gw[shift + code]
+            at += 1
+            code = key[at] & code_mask if at < end else limit
+        total, linear = total + partial, linear + partial_linear
+    return total, linear
+
+
+def step_features(update: Update, touched: Touched, sums: Sums, n_rows: Any, part: tuple[int, int]) -> bool:
+    """Step w and V of some touched features. Returns whether all new values are finite."""
+    update, touched, sums = tables(update), tables(touched), tables(sums)
+    theta, first, second = update.theta, update.first, update.second
+    k, n = K if K else theta.n_factors, theta.w.shape[1]
+    drift, drifts = n_rows - n_rows, splat(n_rows - n_rows)  # x - x is 0, or NaN where x is not finite
+    for f in range(part[0], part[1]):
+        feature, ahead = touched.feature[f], touched.feature[min(f + AHEAD, part[1] - 1)] * k
+        prefetch(theta.V, ahead)
+        if MOMENTS > 0:
+            prefetch(first.V, ahead)
+        if MOMENTS > 1:
+            prefetch(second.V, ahead)
+        corrections = correct(update, update.counts[feature] + 1 if COUNTS else 1)
+        linear, factors = (
+            Given(update.rule, update.linear, corrections),
+            Given(update.rule, update.factors, corrections),
+        )
+        for c in range(len(theta.w0)):
+            drift = drift + step_one(
+                (theta.w[c], first.w[c], second.w[c], feature),
+                (sums.total.w[c], sums.first.w[c], sums.second.w[c], f),
+                n_rows,
+                linear,
+            )
+            for t in range(0, k, LANES):
+                old = (theta.V, first.V, second.V, (c * n + feature) * k + t)
+                kept = (sums.total.V[c], sums.first.V[c], sums.second.V[c], f * k + t)
+                drifts = drifts + step_some(old, kept, k - t, n_rows, factors)
+    return drift == n_rows - n_rows and all_zero(drifts)
+
+
+@inlined
+def correct(update: Update, touches: int) -> Corrections:
+    """Adam's corrections for a count (numerics 7)."""
+    first, second = update.corrections
+    return Corrections(first[min(touches, len(first) - 1)], second[min(touches, len(second) - 1)])
+
+
+def step_one(at: Any, kept: Any, n_rows: Any, given: Given) -> Any:
+    """One coordinate: step it, keep what it was. Returns 0, or NaN when its new value is not finite."""
+    theta_at, first_at, second_at, i = at
+    totals, firsts, seconds, j = kept
+    theta = theta_at[i]
+    first = first_at[i] if MOMENTS > 0 else theta
+    second = second_at[i] if MOMENTS > 1 else theta
+    new, new_first, new_second = STEP(theta, totals[j] / n_rows, first, second, given)
+    theta_at[i], totals[j] = new, theta
+    if MOMENTS > 0:
+        first_at[i], firsts[j] = new_first, first
+    if MOMENTS > 1:
+        second_at[i], seconds[j] = new_second, second
+    return new - new
+
+
+def step_some(at: Any, kept: Any, count: int, n_rows: Any, given: Given) -> Any:
+    """The same of the first ``count`` lanes, coordinates that follow each other."""
+    theta_at, first_at, second_at, i = at
+    totals, firsts, seconds, j = kept
+    theta = load_some(theta_at, i, count)
+    first = load_some(first_at, i, count) if MOMENTS > 0 else theta
+    second = load_some(second_at, i, count) if MOMENTS > 1 else theta
+    new, new_first, new_second = STEP(theta, load_some(totals, j, count) / n_rows, first, second, given)
+    store_some(theta_at, i, new, count)
+    store_some(totals, j, theta, count)
+    if MOMENTS > 0:
+        store_some(first_at, i, new_first, count)
+        store_some(firsts, j, first, count)
+    if MOMENTS > 1:
+        store_some(second_at, i, new_second, count)
+        store_some(seconds, j, second, count)
+    return choose(first_lanes(count), new - new, splat(n_rows - n_rows))
+
+
+def put_back_features(update: Update, touched: Touched, sums: Sums, part: tuple[int, int]) -> None:
+    """Undo `step_features`."""
+    update, touched, sums = tables(update), tables(touched), tables(sums)
+    k, n = K if K else update.theta.n_factors, update.theta.w.shape[1]
+    for f in range(part[0], part[1]):
+        feature = touched.feature[f]
+        for c in range(len(update.theta.w0)):
+            for group, (arrays, kept) in enumerate(kept_pairs(update, sums)):
+                if group <= MOMENTS:
+                    arrays.w[c, feature] = kept.w[c, f]
+                    for t in range(k):
+                        arrays.V[(c * n + feature) * k + t] = kept.V[c, f * k + t]
+
+
+@inlined
+def kept_pairs(update: Update, sums: Sums) -> Any:
+    """Each of the arrays that a step writes, and what it replaced."""
+    return (update.theta, sums.total), (update.first, sums.first), (update.second, sums.second)
+
+
+def sum_others(out: Gradients, sums: Sums, count: int, known: Array, slots: int) -> int:
+    """Add the gradients of w0 and R of some row blocks, ``count`` rows (numerics 6).
+
+    known: where each slot stands among the touched, or -1; ``slots`` of them were touched before, -1: the batch begins.
+    Returns how many are touched now.
+    """
+    fresh = slots < 0
+    for c in range(len(sums.total.w0)):
+        total = out.g.dtype.type(0) if fresh else sums.total.w0[c]
+        for lo in range(0, count, ROW_BLOCK):
+            partial = out.g.dtype.type(0)
+            for i in range(lo, min(lo + ROW_BLOCK, count)):
+                partial = partial + out.g[c, i]
+            total = total + partial
+        sums.total.w0[c] = total
+    blocks = (count + ROW_BLOCK - 1) // ROW_BLOCK
+    if LISTED:
+        return sum_listed_slots(out, sums, blocks, known, max(slots, 0))
+    sum_patterned_slots(out, sums, blocks, fresh)
+    return len(sums.slot)
+
+
+def sum_patterned_slots(out: Gradients, sums: Sums, blocks: int, fresh: bool) -> None:
+    """Add the sums of R over whole row blocks, one slot per pair."""
+    for c in range(len(sums.total.R)):
+        total = sums.total.R[c]
+        for slot in range(len(sums.slot) if fresh else 0):
+            total[slot] = 0
+        for block in range(blocks):
+            sums_of_block = out.by_pair[c, block]
+            for slot in range(len(sums.slot)):
+                total[slot] = total[slot] + sums_of_block[slot]
+
+
+def sum_listed_slots(out: Gradients, sums: Sums, blocks: int, known: Array, slots: int) -> int:
+    """Add the listed sums of R over whole row blocks."""
+    places = len(out.slot) // len(out.listed)
+    for block in range(blocks):
+        for entry in range(block * places, block * places + out.listed[block]):
+            slot = out.slot[entry]
+            if known[slot] < 0:
+                known[slot], sums.slot[slots] = slots, slot
+                for c in range(len(sums.total.R)):
+                    sums.total.R[c, slots] = 0
+                slots += 1
+            for c in range(len(sums.total.R)):
+                sums.total.R[c, known[slot]] = sums.total.R[c, known[slot]] + out.by_slot[c, entry]
+    return slots
+
+
+def step_others(update: Update, sums: Sums, n_rows: Any, slots: int) -> bool:
+    """Step w0 and the touched slots of R. Returns whether all new values are finite."""
+    update, sums = tables(update), tables(sums)
+    theta, first, second = update.theta, update.first, update.second
+    none, drift = n_rows - n_rows, n_rows - n_rows
+    bias = Given(update.rule, Penalty(none, none), correct(update, update.bias_count[0] + 1 if COUNTS else 1))
+    for c in range(len(theta.w0)):
+        old = (theta.w0, first.w0, second.w0, c)
+        drift = drift + step_one(old, (sums.total.w0, sums.first.w0, sums.second.w0, c), n_rows, bias)
+        for j in range(slots):
+            slot = sums.slot[j]
+            corrections = correct(update, update.slot_counts[slot] + 1 if COUNTS else 1)
+            old = (theta.R, first.R, second.R, c * theta.n_fields * theta.n_fields + slot)
+            kept = (sums.total.R[c], sums.first.R[c], sums.second.R[c], j)
+            drift = drift + step_one(old, kept, n_rows, Given(update.rule, update.factors, corrections))
+    return drift == none
+
+
+def put_back_others(update: Update, sums: Sums, slots: int) -> None:
+    """Undo `step_others`."""
+    update, sums = tables(update), tables(sums)
+    F = update.theta.n_fields
+    for c in range(len(update.theta.w0)):
+        for group, (arrays, kept) in enumerate(kept_pairs(update, sums)):
+            if group <= MOMENTS:
+                arrays.w0[c] = kept.w0[c]
+                for j in range(slots):
+                    arrays.R[c * F * F + sums.slot[j]] = kept.R[c, j]
+
+
+def close_batch(update: Update, touched: Touched, sums: Sums, known: Array, slots: int, done: bool) -> None:
+    """Forget what the batch touched; when it is done, count it first."""
+    update, touched, sums, known = tables(update), tables(touched), tables(sums), tables(known)
+    if COUNTS and done:
+        update.bias_count[0] += 1
+    for f in range(touched.size[0]):
+        if COUNTS and done:
+            update.counts[touched.feature[f]] += 1
+        touched.rank[touched.feature[f]] = -1
+    touched.size[0] = 0
+    for j in range(slots):
+        if COUNTS and done:
+            update.slot_counts[sums.slot[j]] += 1
+        if LISTED:
+            known[sums.slot[j]] = -1

@@ -1,0 +1,241 @@
+"""The arrays that compiled kernels work on, sized for a model and its rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fwfm_gpu.backends.compiled_alone import Alone
+from fwfm_gpu.backends.compiled_coordinates import Sums, Totals, Update
+from fwfm_gpu.backends.compiled_gradients import LONGEST, Block, Gradients, Task
+from fwfm_gpu.backends.compiled_plan import DIGIT, Plan
+from fwfm_gpu.backends.compiled_rows import Group, Rows, Theta, factors_in_table
+from fwfm_gpu.backends.numpy_resident import Data, Model
+from fwfm_gpu.numerics import ROW_BLOCK
+from fwfm_gpu.optimizers import Adam, Corrections
+from fwfm_gpu.parameters import Array, Parameters
+
+__all__ = ["Shape", "as_argument", "make_gradients", "make_plan", "make_rows", "make_sums", "make_task", "make_theta"]
+__all__ += ["make_update", "make_worker"]
+
+WIDEST = 16  # lanes at most
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What decides how large tables are."""
+
+    n_classes: int
+    n_factors: int
+    n_fields: int
+    longest: int  # nonzeros of the longest row
+    listed: bool  # whether sums of R are listed by slot
+    dtype: Any
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of the longest row that goes side by side with others, whole lanes."""
+        z = min(self.longest, LONGEST) if self.n_factors else 0
+        return round_up(z * (z - 1) // 2)
+
+
+def round_up(number: int) -> int:
+    """To whole lanes."""
+    return -(-number // WIDEST) * WIDEST
+
+
+class Shared:
+    """An array's memory under another name: the base of `as_argument`."""
+
+    def __init__(self, array: Array) -> None:
+        self.array = array
+        self.__array_interface__ = array.__array_interface__ | {"data": (array.ctypes.data, False)}
+
+
+def as_argument(array: Array) -> Array:
+    """The same memory, C-contiguous and flat or as it was, not marked as read-only.
+
+    numba compiles anew for arrays that are read-only. Kernels do not write what they only read.
+    """
+    contiguous = np.ascontiguousarray(array)
+    return contiguous if contiguous.flags.writeable or not contiguous.size else np.asarray(Shared(contiguous))
+
+
+def make_theta(parameters: Parameters) -> Theta:
+    """Views of a model's parameters, or of one of its optimizer's sets of arrays."""
+    w0, w, V, R = (as_argument(array) for array in parameters.arrays().values())
+    return Theta(w0, w, V.reshape(-1), R.reshape(-1), parameters.n_factors, parameters.n_fields)
+
+
+def make_rows(data: Data) -> Rows:
+    """Views of rows."""
+    nothing = np.empty(0)
+    y, weight = (nothing if array is None else array for array in (data.y, data.weight))
+    arrays = (data.indptr, data.indices, data.values, data.fields, y, weight)
+    return Rows(*(as_argument(array) for array in arrays))
+
+
+def make_task(data: Data, model: Model) -> Task:
+    """How the rows are worked through."""
+    found = data.pattern
+    pattern = np.empty(0, np.int32) if found is None or len(found) > LONGEST else as_argument(found)
+    recipe = model.recipe
+    learns_R = recipe is not None and recipe.learns_R and model.parameters.n_factors > 0
+    return Task(pattern, data.shares_fields, learns_R, 0.0 if recipe is None else recipe.label_smoothing)
+
+
+def choose_way(task: Task, n_classes: int, longest: int) -> dict[str, bool]:
+    """The constants of the row stage that fit the rows."""
+    patterned = len(task.pattern) > 0
+    listed = task.learns_R and (not patterned or task.shares)
+    shares_r = patterned and n_classes == 1
+    return {"PATTERNED": patterned, "SHARES_R": shares_r, "LISTED": listed, "ALONE": longest > LONGEST}
+
+
+def make_worker(shape: Shape, lanes: int) -> tuple[Block, Group, Alone]:
+    """The tables of one thread."""
+    T, z, pairs = shape.dtype, min(shape.longest, LONGEST), shape.pairs
+    k, k4 = shape.n_factors, factors_in_table(shape.n_factors)
+    slots, padded = shape.n_fields**2 if shape.listed else 0, round_up(shape.longest + 1)
+
+    def integers(*sizes: int) -> Array:
+        return np.zeros(sizes, np.int64)
+
+    def table(*sizes: int) -> Array:
+        return np.zeros(sizes, T)
+
+    block = Block(
+        order=integers(ROW_BLOCK),
+        picked=integers(ROW_BLOCK),
+        cd=table(ROW_BLOCK, pairs if shape.listed else 0),
+        longest=integers(ROW_BLOCK),
+        row_sum=table(slots),
+        row_seen=integers(slots),
+        entry=integers(slots) - 1,
+        slopes=np.zeros(shape.n_classes),
+    )
+    group = Group(
+        length=integers(lanes),
+        feature=integers(z + 1, lanes),
+        place=integers(z + 1, lanes),
+        target=integers(z + 1, lanes),
+        field=integers(z + 1, lanes),
+        x=table(z + 1, lanes),
+        w=table(z + 1, lanes),
+        s=table(lanes),
+        g=table(lanes),
+        G=table(max(z, 1) * k4 * lanes),
+        gV=table(2 * k4 * lanes),
+        D=table(pairs + lanes, lanes),
+        r=table(pairs + lanes, lanes),
+        Q=table(1 + z, 1 + z, lanes),
+    )
+    alone = Alone(
+        z=integers(1),
+        feature=integers(padded),
+        field=integers(padded),
+        x=table(padded),
+        w=table(padded),
+        Vt=table(max(k, 1), padded),
+        d=table(padded),
+        q=table(padded),
+        gV=table(round_up(k)),
+    )
+    return block, group, alone
+
+
+@dataclass
+class Room:
+    """Arrays that grow as they are asked for and are used again."""
+
+    arrays: dict[str, Array]
+
+    def take(self, name: str, dtype: Any, *sizes: int) -> Array:
+        """Uninitialised memory under a name: what was taken before under the same name is given up."""
+        wanted = int(np.prod(sizes))  # integers
+        if name not in self.arrays or len(self.arrays[name]) < wanted:
+            self.arrays.pop(name, None)
+            self.arrays[name] = np.empty(wanted + wanted // 8, dtype)
+        return self.arrays[name][:wanted].reshape(sizes)
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much there is of a batch at once."""
+
+    rows: int
+    items: int
+
+
+def make_plan(room: Room, extent: Extent) -> Plan:
+    """The tables of a plan."""
+    return Plan(
+        starts=room.take("starts", np.int64, extent.rows + 1),
+        key=room.take("key", np.int64, extent.items),
+        begin=room.take("begin", np.int64, extent.items + 1),
+        rank=room.take("rank", np.int64, extent.items),
+        other=room.take("other", np.int64, extent.items),
+        counts=room.take("digits", np.int64, 1 << DIGIT),
+        bits=room.take("bits", np.int64, 2),
+    )
+
+
+def make_gradients(room: Room, shape: Shape, extent: Extent, s: Array) -> Gradients:
+    """What the row stage writes; scores into ``s``, (B, C)."""
+    C, T, F = shape.n_classes, shape.dtype, shape.n_fields
+    blocks = -(-extent.rows // ROW_BLOCK)
+    most = min(ROW_BLOCK * shape.longest * (shape.longest - 1) // 2, F * (F + 1) // 2)  # slots of a row block
+    entries = blocks * most if shape.listed else 0
+    return Gradients(
+        s=s,
+        g=room.take("g", T, C, extent.rows),
+        gw=room.take("gw", T, C, extent.items),
+        gV=room.take("gV", T, C, extent.items * shape.n_factors),
+        by_pair=room.take("by pair", T, C, blocks, 0 if shape.listed else shape.pairs),
+        slot=room.take("slot", np.int64, entries),
+        by_slot=room.take("by slot", T, C, entries),
+        listed=room.take("listed", np.int64, blocks),
+    )
+
+
+def make_sums(room: Room, shape: Shape, touched: int, slot: Array, moments: int) -> Sums:
+    """Room for totals of so many features and of the slots that may be touched, (slots,) int64."""
+    C, k, T = shape.n_classes, shape.n_factors, shape.dtype
+
+    def totals(name: str, present: bool) -> Totals:
+        features, slots = (touched, len(slot)) if present else (0, 0)
+        return Totals(
+            w0=room.take(name + " w0", T, C),
+            w=room.take(name + " w", T, C, features),
+            V=room.take(name + " V", T, C, features * k),
+            R=room.take(name + " R", T, C, slots),
+        )
+
+    first, second = totals("first", moments > 0), totals("second", moments > 1)
+    return Sums(totals("theta", True), first, second, slot)
+
+
+def make_update(model: Model, most: int) -> Update:
+    """What steps work on, with Adam's corrections of counts up to ``most``."""
+    recipe, state, parameters = model.recipe, model.state, model.parameters
+    assert recipe is not None and state is not None
+    T, theta = parameters.dtype, make_theta(parameters)
+    moments = [make_theta(state[name]) for name in recipe.rule.moments]
+    first, second = (*moments, theta, theta)[:2]
+    tables = recipe.rule.correction_tables(most, T) if isinstance(recipe.rule, Adam) else (np.ones(1, T), np.ones(1, T))
+    counts = state.counts
+    nothing = np.zeros(0, np.int64)
+    return Update(
+        theta,
+        first,
+        second,
+        recipe.rule.constants(T),
+        recipe.penalties.of("w", T),
+        recipe.penalties.of("V", T),
+        Corrections(*(as_argument(table) for table in tables)),
+        nothing if counts is None else counts.feature,
+        nothing if counts is None else counts.slot.reshape(-1),
+        nothing if counts is None else counts.bias.reshape(1),
+    )
