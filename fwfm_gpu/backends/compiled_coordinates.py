@@ -98,6 +98,7 @@ def sum_features(plan: Plan, out: Gradients, sums: Sums, met: int, part: tuple[i
     k = K if K else out.gV.shape[1] // max(out.gw.shape[1], 1)
     for f in range(part[0], part[1]):
         rank, span = plan.rank[f], (plan.begin[f], plan.begin[f + 1])
+        prefetch(sums.total.V, plan.rank[min(f + AHEAD, part[1] - 1)] * k)
         for c in range(len(sums.total.w)):
             w, V = sums.total.w[c], sums.total.V[c]
             for t in range(0, max(k, 1), LANES):

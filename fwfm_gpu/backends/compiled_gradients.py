@@ -251,7 +251,10 @@ def count_short(work: Work, count: int) -> int:
 def open_side(work: Work, first: int, at: int, short: int) -> Side:
     """Lay out the next rows of a block."""
     shortest, longest = lay_out(work.rows, work.block.picked, at, min(LANES, short - at), work.group)
-    fetch_ahead(work.theta, longest, work.group)
+    if at == 0:
+        fetch_ahead(work.rows, work.theta, work.block.picked, 0, min(LANES, short))
+    following = min(at + LANES, short)
+    fetch_ahead(work.rows, work.theta, work.block.picked, following, min(LANES, short - following))
     if not PATTERNED:
         look_up_fields(work.rows, longest, work.group)
     return Side(first, at, shortest, longest)

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from fwfm_gpu.backends.lanes import LANES, gather, inlined, load, prefetch, read_columns, splat, store, write_columns
 from fwfm_gpu.numerics import choose
 from fwfm_gpu.parameters import Array
@@ -92,12 +94,13 @@ def lay_out(rows: Rows, row_numbers: Array, first: int, count: int, group: Group
     return shortest, longest
 
 
-def fetch_ahead(theta: Theta, z: int, group: Group) -> None:
-    """Say which factors will be gathered."""
+def fetch_ahead(rows: Rows, theta: Theta, row_numbers: Array, first: int, count: int) -> None:
+    """Say which factors will be gathered for the next rows."""
     k = K if K else theta.n_factors
-    for p in range(z):
-        for lane in range(LANES):
-            prefetch(theta.V, group.feature[p, lane] * k)
+    for i in range(first, first + count):
+        row = row_numbers[i]
+        for p in range(rows.indptr[row], rows.indptr[row + 1]):
+            prefetch(theta.V, np.int64(rows.indices[p]) * k)
 
 
 def look_up_fields(rows: Rows, z: int, group: Group) -> None:
