@@ -22,6 +22,7 @@ from typing import Any
 import numba
 from numba.core.caching import FunctionCache
 from numba.core.registry import cpu_target
+from numba.core.sigutils import normalize_signature
 
 from fwfm_gpu import losses, numerics, optimizers
 from fwfm_gpu.backends.compiled_operations import operations
@@ -53,16 +54,22 @@ def widest_lanes() -> int:
 class CodeCache(FunctionCache):
     """Code on disk. A disk that cannot be read or written is no error: then the code is compiled anew."""
 
-    def load_overload(self, *arguments: Any) -> Any:
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
-            return super().load_overload(*arguments)
+            found = super().load_overload(sig, target_context)
         except OSError:
             return None
+        except Exception:  # a damaged file
+            with suppress(OSError):
+                self.flush()
+            return None
+        # Processes that compile for several types at once may leave one's code under another's name.
+        return found if found is None or found.signature.args == normalize_signature(sig)[0] else None
 
     def save_overload(self, *arguments: Any) -> None:
         try:
             super().save_overload(*arguments)
-        except OSError:
+        except Exception:
             self.disable()
 
 

@@ -38,7 +38,11 @@ def lay_alone(rows: Rows, row: int, alone: Alone) -> None:
     alone.z[0] = z
     for p in range(z):
         feature = rows.indices[start + p]
-        alone.feature[p], alone.field[p], alone.x[p] = feature, rows.fields[feature], rows.values[start + p]
+        alone.feature[p], alone.field[p], alone.x[p] = (
+            feature,
+            rows.fields[feature],
+            rows.values[(start + p) * rows.step],
+        )
 
 
 def gather_alone(theta: Theta, c: int, alone: Alone) -> None:

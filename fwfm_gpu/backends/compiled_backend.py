@@ -18,7 +18,6 @@ import numpy as np
 
 from fwfm_gpu.backends import Collected
 from fwfm_gpu.backends.compiled import machine, widest_lanes
-from fwfm_gpu.backends.compiled_gradients import Cut, Work
 from fwfm_gpu.backends.compiled_scores import score_blocks
 from fwfm_gpu.backends.compiled_step import Stepper, common_factors
 from fwfm_gpu.backends.compiled_tables import (
@@ -32,6 +31,7 @@ from fwfm_gpu.backends.compiled_tables import (
     make_theta,
     make_worker,
 )
+from fwfm_gpu.backends.compiled_work import Cut, Work
 from fwfm_gpu.backends.numpy_resident import Data, HostEngine, Model
 from fwfm_gpu.backends.threads import choose_threads, each
 from fwfm_gpu.numerics import ROW_BLOCK
@@ -52,11 +52,23 @@ class Run:
     batches: int = 0
     first_bad: int | None = None
 
-    def rows_of(self, batches: int) -> Array:
-        """The row numbers of the next batches."""
+    def next_rows(self) -> Array:
+        """The row numbers of the next batch."""
         recipe = self.stepper.model.recipe
         assert recipe is not None
-        return self.order[self.batches * recipe.batch_size : (self.batches + batches) * recipe.batch_size]
+        return self.order[self.batches * recipe.batch_size : (self.batches + 1) * recipe.batch_size]
+
+    def step(self, rows: Array) -> float | None:
+        """One mini-batch. Returns its summed loss, or None when a score or a new parameter is not finite."""
+        model, data = self.stepper.model, self.stepper.data
+        assert model.recipe is not None and data.y is not None
+        s_bc = np.empty((len(rows), model.parameters.n_classes), model.parameters.dtype)
+        if not self.stepper.step(rows, s_bc):
+            return None
+        weight = None if data.weight is None else data.weight[rows]
+        smoothing = model.recipe.label_smoothing
+        with np.errstate(all="ignore"):
+            return model.recipe.loss_function.total(s_bc.astype(np.float64), data.y[rows], smoothing, weight)
 
 
 class CompiledBackend(HostEngine):
@@ -78,24 +90,16 @@ class CompiledBackend(HostEngine):
         return Run(Stepper(model, data, self.threads), np.ascontiguousarray(order, np.int64))
 
     def advance(self, run: Run, batches: int) -> None:
-        model, data = run.stepper.model, run.stepper.data
-        assert model.recipe is not None and data.y is not None
-        rows = run.rows_of(batches)
-        s_bc, size = np.empty((len(rows), model.parameters.n_classes), model.parameters.dtype), model.recipe.batch_size
-        done = 0
-        while done < len(rows) and run.first_bad is None:
-            if run.stepper.step(rows[done : done + size], s_bc[done : done + size]):
-                done, run.batches = min(done + size, len(rows)), run.batches + 1
-            else:
+        for _ in range(batches):
+            rows = run.next_rows()
+            if len(rows) == 0 or run.first_bad is not None:
+                return
+            loss = run.step(rows)
+            if loss is None:
                 run.first_bad = run.batches
-        rows, weight = rows[:done], data.weight
-        with np.errstate(all="ignore"):
-            run.loss += model.recipe.loss_function.total(
-                s_bc[:done].astype(np.float64),
-                data.y[rows],
-                model.recipe.label_smoothing,
-                None if weight is None else weight[rows],
-            )
+            else:
+                run.loss += loss
+                run.batches += 1
 
     def collect(self, run: Run) -> Collected:
         return Collected(run.loss, run.batches, run.first_bad)
@@ -110,7 +114,7 @@ def score_rows(model: Model, data: Data, threads: int) -> Array:
     shape = Shape(p.n_classes, p.n_factors, p.n_fields, int(data.lengths.max(initial=0)), False, p.dtype)
     theta, rows, task = make_theta(p), make_rows(data), make_task(data, model)
     n_rows, nothing = len(data.lengths), np.zeros(1, np.int64)
-    out = make_gradients(Room({}), shape, Extent(0, 0), np.empty((n_rows, p.n_classes), p.dtype))
+    out = make_gradients(Room({}), shape, Extent(0, 0, 0), np.empty((n_rows, p.n_classes), p.dtype))
     cut = Cut(np.arange(n_rows), 0, n_rows, nothing)
     blocks = -(-n_rows // ROW_BLOCK)
     way = choose_way(task, p.n_classes, shape.longest) | {"KEEPS": False, "K": common_factors(p.n_factors)}

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from fwfm_gpu.backends.compiled_gradients import LISTED, Gradients
-from fwfm_gpu.backends.compiled_plan import Plan, Touched
 from fwfm_gpu.backends.compiled_rows import K, Theta
+from fwfm_gpu.backends.compiled_work import LISTED, Cut, Gradients
 from fwfm_gpu.backends.lanes import (
     LANES,
     all_zero,
@@ -26,8 +25,16 @@ from fwfm_gpu.numerics import ROW_BLOCK, choose
 from fwfm_gpu.optimizers import Constants, Corrections, Given, Penalty, adagrad
 from fwfm_gpu.parameters import Array
 
-__all__ = ["Sums", "Totals", "Update", "close_batch", "put_back_features", "put_back_others", "step_features"]
-__all__ += ["step_of_none", "step_of_one", "step_of_two", "step_others", "sum_features", "sum_others"]
+__all__ = ["Sums", "Totals", "Touched", "Update", "close_batch", "put_back_features", "put_back_others"]
+__all__ += ["step_features", "step_of_none", "step_of_one", "step_of_two", "step_others", "sum_features", "sum_others"]
+
+
+class Touched(NamedTuple):
+    """The features that a batch touches, by owner, in the order in which they were met."""
+
+    feature: Array  # (owners, places) int64
+    size: Array  # (owners,) int64: how many there are
+    rank: Array  # (n,) int32: where each feature stands in ``feature``, flat; -1: not touched
 
 
 class Totals(NamedTuple):
@@ -86,60 +93,59 @@ FORMULA = adagrad
 MOMENTS = 1
 STEP = step_of_one
 COUNTS = False  # whether touches are counted
+OWNERS = 1  # of features: one or, for any number, 2
 
 AHEAD = 8  # features that are fetched ahead
 
 
-def sum_features(plan: Plan, out: Gradients, sums: Sums, met: int, part: tuple[int, int]) -> None:
-    """Add the items of some row blocks to the totals of some of their features.
-
-    ``met``: how many features the batch had touched before these row blocks; the totals of others start at +0.
-    """
-    k = K if K else out.gV.shape[1] // max(out.gw.shape[1], 1)
-    for f in range(part[0], part[1]):
-        rank, span = plan.rank[f], (plan.begin[f], plan.begin[f + 1])
-        prefetch(sums.total.V, plan.rank[min(f + AHEAD, part[1] - 1)] * k)
-        for c in range(len(sums.total.w)):
-            w, V = sums.total.w[c], sums.total.V[c]
-            for t in range(0, max(k, 1), LANES):
-                total = load_some(V, rank * k + t, k - t if rank < met else 0)
-                linear = w[rank] if rank < met else w.dtype.type(0)
-                total, linear = sum_items(plan, out, (c, k, t), span, (total, linear))
-                store_some(V, rank * k + t, total, k - t)
-                if t + LANES >= k:
-                    w[rank] = linear
-
-
-def sum_items(plan: Plan, out: Gradients, which: tuple[int, int, int], span: tuple[int, int], totals: Any) -> Any:
-    """Add gradients of one feature, block by block (numerics 6): of LANES factors from t on, and of w."""
-    c, k, t = which
-    at, end = span
-    total, linear = totals
-    gV, gw, key = out.gV[c], out.gw[c], plan.key
-    bits, code_mask = plan.bits[0], (1 << plan.bits[1]) - 1
-    nothing = splat(gV.dtype.type(0))
-    while at < end:
-        code = key[at] & code_mask
-        block = code >> bits
-        shift = plan.starts[block * ROW_BLOCK] - (block << bits)  # from a code to its item
-        limit, partial, partial_linear = (block + 1) << bits, nothing, gw.dtype.type(0)
-        while code < limit:
-            partial = partial + load_some(gV, (shift + code) * k + t, k - t)
-            partial_linear = partial_linear + gw[shift + code]
-            at += 1
-            code = key[at] & code_mask if at < end else limit
-        total, linear = total + partial, linear + partial_linear
-    return total, linear
+def sum_features(cut: Cut, out: Gradients, touched: Touched, sums: Sums, owner: int) -> None:
+    """Add the sums of some row blocks to the totals of the features of one owner, block after block (numerics 6)."""
+    owners, blocks = len(touched.size), (cut.n_rows + ROW_BLOCK - 1) // ROW_BLOCK
+    k = K if K else out.V.shape[1] // max(out.w.shape[1], 1)
+    for block in range(blocks):
+        begin, end = cut.begin[block], cut.begin[block] + out.distinct[block]
+        for at in range(begin, end):
+            ahead = out.feature[min(at + AHEAD, end - 1)]
+            if OWNERS == 1 or ahead % owners == owner:
+                prefetch(sums.total.V, max(touched.rank[ahead], 0) * k)
+            prefetch(touched.rank, out.feature[min(at + 3 * AHEAD, end - 1)])
+            feature = out.feature[at]
+            if OWNERS > 1 and feature % owners != owner:
+                continue
+            rank = touched.rank[feature]
+            if rank < 0:
+                rank = meet_feature(touched, sums, feature, owner)
+            for c in range(len(sums.total.w)):
+                w, V = sums.total.w[c], sums.total.V[c]
+                w[rank] = w[rank] + out.w[c, at]
+                for t in range(0, k, LANES):
+                    total = load_some(V, rank * k + t, k - t) + load_some(out.V[c], at * k + t, k - t)
+                    store_some(V, rank * k + t, total, k - t)
 
 
-def step_features(update: Update, touched: Touched, sums: Sums, n_rows: Any, part: tuple[int, int]) -> bool:
-    """Step w and V of some touched features. Returns whether all new values are finite."""
+def meet_feature(touched: Touched, sums: Sums, feature: int, owner: int) -> int:
+    """A feature that the batch has not touched before: its totals start at +0. Returns its rank."""
+    rank = owner * touched.feature.shape[1] + touched.size[owner]
+    touched.rank[feature], touched.feature[owner, touched.size[owner]] = rank, feature
+    touched.size[owner] += 1
+    for c in range(len(sums.total.w)):
+        k = sums.total.V.shape[1] // sums.total.w.shape[1]
+        sums.total.w[c, rank] = 0
+        for i in range(rank * k, rank * k + k):
+            sums.total.V[c, i] = 0
+    return rank
+
+
+def step_features(update: Update, touched: Touched, sums: Sums, n_rows: Any, owner: int) -> bool:
+    """Step w and V of the touched features of one owner. Returns whether all new values are finite."""
     update, touched, sums = tables(update), tables(touched), tables(sums)
     theta, first, second = update.theta, update.first, update.second
     k, n = K if K else theta.n_factors, theta.w.shape[1]
     drift, drifts = n_rows - n_rows, splat(n_rows - n_rows)  # x - x is 0, or NaN where x is not finite
-    for f in range(part[0], part[1]):
-        feature, ahead = touched.feature[f], touched.feature[min(f + AHEAD, part[1] - 1)] * k
+    size = touched.size[owner]
+    for place in range(size):
+        feature, ahead = touched.feature[owner, place], touched.feature[owner, min(place + AHEAD, size - 1)] * k
+        f = owner * touched.feature.shape[1] + place
         prefetch(theta.V, ahead)
         if MOMENTS > 0:
             prefetch(first.V, ahead)
@@ -206,12 +212,12 @@ def step_some(at: Any, kept: Any, count: int, n_rows: Any, given: Given) -> Any:
     return choose(first_lanes(count), new - new, splat(n_rows - n_rows))
 
 
-def put_back_features(update: Update, touched: Touched, sums: Sums, part: tuple[int, int]) -> None:
+def put_back_features(update: Update, touched: Touched, sums: Sums, owner: int) -> None:
     """Undo `step_features`."""
     update, touched, sums = tables(update), tables(touched), tables(sums)
     k, n = K if K else update.theta.n_factors, update.theta.w.shape[1]
-    for f in range(part[0], part[1]):
-        feature = touched.feature[f]
+    for place in range(touched.size[owner]):
+        feature, f = touched.feature[owner, place], owner * touched.feature.shape[1] + place
         for c in range(len(update.theta.w0)):
             for group, (arrays, kept) in enumerate(kept_pairs(update, sums)):
                 if group <= MOMENTS:
@@ -311,11 +317,12 @@ def close_batch(update: Update, touched: Touched, sums: Sums, known: Array, slot
     update, touched, sums, known = tables(update), tables(touched), tables(sums), tables(known)
     if COUNTS and done:
         update.bias_count[0] += 1
-    for f in range(touched.size[0]):
-        if COUNTS and done:
-            update.counts[touched.feature[f]] += 1
-        touched.rank[touched.feature[f]] = -1
-    touched.size[0] = 0
+    for owner in range(len(touched.size)):
+        for place in range(touched.size[owner]):
+            if COUNTS and done:
+                update.counts[touched.feature[owner, place]] += 1
+            touched.rank[touched.feature[owner, place]] = -1
+        touched.size[owner] = 0
     for j in range(slots):
         if COUNTS and done:
             update.slot_counts[sums.slot[j]] += 1

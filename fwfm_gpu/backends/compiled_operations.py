@@ -119,7 +119,7 @@ def operations(count: int) -> dict[Any, Any]:
             write(builder, place(context, builder, array, *args[:2]), array.dtype, args[2])
             return context.get_dummy_value()
 
-        return types.void(array, types.int64, value) if value.dtype == array.dtype else None, emit
+        return (types.void(array, types.int64, value), emit) if value.dtype == array.dtype else None
 
     def store_some(context: Any, array: Any, at: Any, value: Any, many: Any) -> Any:
         def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -129,7 +129,7 @@ def operations(count: int) -> dict[Any, Any]:
             instruct(builder, f"llvm.masked.store.{suffix(args[2].type)}.p0", ir.VoidType(), arguments)
             return context.get_dummy_value()
 
-        return types.void(array, types.int64, value, types.int64), emit
+        return (types.void(array, types.int64, value, types.int64), emit) if value.dtype == array.dtype else None
 
     def gather(context: Any, array: Any, at: Any) -> Any:
         def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -157,7 +157,8 @@ def operations(count: int) -> dict[Any, Any]:
                 write(builder, place(context, builder, into, args[0], to), into.dtype, vector)
             return context.get_dummy_value()
 
-        return types.void(into, types.int64, table, places, types.int64, width), emit
+        sig = types.void(into, types.int64, table, places, types.int64, width)
+        return (sig, emit) if into.dtype == table.dtype else None
 
     def write_columns(context: Any, table: Any, places: Any, skip: Any, lanes: Any, at: Any, width: Any) -> Any:
         m = width.literal_value
@@ -176,7 +177,8 @@ def operations(count: int) -> dict[Any, Any]:
                     write(builder, to, table.dtype, numbers)
             return context.get_dummy_value()
 
-        return types.void(table, places, types.int64, lanes, types.int64, width), emit
+        sig = types.void(table, places, types.int64, lanes, types.int64, width)
+        return (sig, emit) if table.dtype == lanes.dtype else None
 
     def sum_lanes(context: Any, total: Any, array: Any, at: Any) -> Any:
         def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -187,7 +189,7 @@ def operations(count: int) -> dict[Any, Any]:
                 result = builder.fadd(result, terms)
             return result
 
-        return total(total, array, types.int64), emit
+        return (total(total, array, types.int64), emit) if total.dtype == array.dtype else None
 
     def all_zero(context: Any, value: Any) -> Any:
         def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:

@@ -47,10 +47,11 @@ class Rows(NamedTuple):
 
     indptr: Array  # (rows + 1,) int64
     indices: Array  # (nnz,) int32 or int64
-    values: Array  # (nnz,) T
+    values: Array  # (nnz,) T, or (1,) with step 0: all the same
     fields: Array  # (n,) int32
     y: Array  # (rows,) float64
     weight: Array  # (rows,) float64, or (0,): all 1
+    step: int  # from a value to the next
 
 
 class Group(NamedTuple):
@@ -87,7 +88,7 @@ def lay_out(rows: Rows, row_numbers: Array, first: int, count: int, group: Group
         start = rows.indptr[row_numbers[first + lane]] if length else 0
         for p in range(length):
             group.feature[p, lane] = rows.indices[start + p]
-            group.x[p, lane] = rows.values[start + p]
+            group.x[p, lane] = rows.values[(start + p) * rows.step]
         for p in range(length, longest):
             group.feature[p, lane] = 0
             group.x[p, lane] = 0

@@ -3,16 +3,8 @@
 from __future__ import annotations
 
 from fwfm_gpu.backends.compiled_alone import gather_alone, lay_alone, score_alone
-from fwfm_gpu.backends.compiled_gradients import (
-    Work,
-    count_short,
-    open_side,
-    prepare,
-    row_at,
-    score_side,
-    sort_block,
-    store_scores,
-)
+from fwfm_gpu.backends.compiled_gradients import count_short, open_side, prepare, score_side, sort_block, store_scores
+from fwfm_gpu.backends.compiled_work import Work, row_at
 from fwfm_gpu.backends.lanes import LANES, tables
 from fwfm_gpu.numerics import ROW_BLOCK
 

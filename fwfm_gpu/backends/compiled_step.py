@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from fwfm_gpu.backends import compiled_coordinates as coordinates
 from fwfm_gpu.backends.compiled import machine, widest_lanes
-from fwfm_gpu.backends.compiled_batch import lay_cut, plan_cut, sum_batch, sum_cut, sum_others_of_cut, work_blocks
-from fwfm_gpu.backends.compiled_coordinates import Update
-from fwfm_gpu.backends.compiled_gradients import Cut, Work, scalar_slopes, softmax_slopes
-from fwfm_gpu.backends.compiled_plan import Touched
+from fwfm_gpu.backends.compiled_batch import sum_batch, sum_cut, sum_others_of_cut, work_blocks
+from fwfm_gpu.backends.compiled_coordinates import Touched, Update
+from fwfm_gpu.backends.compiled_gradients import scalar_slopes, softmax_slopes
 from fwfm_gpu.backends.compiled_tables import (
     Extent,
     Room,
     Shape,
     choose_way,
+    fit_block,
     make_gradients,
-    make_plan,
     make_rows,
     make_sums,
     make_task,
@@ -29,6 +27,7 @@ from fwfm_gpu.backends.compiled_tables import (
     make_update,
     make_worker,
 )
+from fwfm_gpu.backends.compiled_work import Cut, Work
 from fwfm_gpu.backends.numpy_resident import Data, Model
 from fwfm_gpu.backends.threads import each
 from fwfm_gpu.losses import logistic_slope, squared_slope
@@ -40,8 +39,9 @@ __all__ = ["Kernels", "Stepper", "common_factors"]
 
 COMMON_FACTORS = (4, 8, 16, 32)  # numbers of factors with machine code of their own
 CUT_BYTES = 1 << 19  # gradients that one thread makes before they are summed: they stay in its cache
+SHARED_CUT_BYTES = 1 << 25  # the same for all threads together, where each cut costs waiting for the last of them
+TURNS = 4  # in how many goes a thread works through a cut
 FEW_PRODUCTS = 1 << 22  # of factors of a batch: fewer are not worth a second thread
-PART = 1024  # features that are summed or stepped in one go
 SLOPES: dict[str, dict[str, Any]] = {
     "logistic": {"SLOPES": scalar_slopes, "SLOPE": logistic_slope},
     "squared": {"SLOPES": scalar_slopes, "SLOPE": squared_slope},
@@ -59,8 +59,6 @@ class Kernels:
     """The machine code of a recipe and a number of factors."""
 
     sum_batch: Callable[..., int]
-    lay_cut: Callable[..., None]
-    plan_cut: Callable[..., int]
     work_blocks: Callable[..., None]
     sum_cut: Callable[..., None]
     sum_others: Callable[..., int]
@@ -71,7 +69,7 @@ class Kernels:
     close_batch: Callable[..., None]
 
     @classmethod
-    def of(cls, recipe: Recipe, k: int, way: dict[str, bool]) -> Kernels:
+    def of(cls, recipe: Recipe, k: int, way: dict[str, bool], threads: int) -> Kernels:
         """Compiled when first called, or read from disk."""
         moments = len(recipe.rule.moments)
         steps = (coordinates.step_of_none, coordinates.step_of_one, coordinates.step_of_two)
@@ -81,10 +79,11 @@ class Kernels:
             "MOMENTS": moments,
             "STEP": steps[moments],
             "COUNTS": recipe.rule.counts,
+            "OWNERS": min(threads, 2),
             **SLOPES[recipe.loss],
             **way,
         }
-        stages = (sum_batch, lay_cut, plan_cut, work_blocks, sum_cut, sum_others_of_cut)
+        stages = (sum_batch, work_blocks, sum_cut, sum_others_of_cut)
         applied = (coordinates.step_features, coordinates.step_others)
         undone = (coordinates.put_back_features, coordinates.put_back_others, coordinates.close_batch)
         return cls(*(machine(function, **constants) for function in (*stages, *applied, *undone)))
@@ -99,11 +98,12 @@ class Stepper:
         self.model, self.data = model, data
         self.rows, self.theta, self.task = make_rows(data), make_theta(p), make_task(data, model)
         self.way = choose_way(self.task, p.n_classes, longest)
-        self.kernels = Kernels.of(model.recipe, p.n_factors, self.way)
         self.shape = Shape(p.n_classes, p.n_factors, p.n_fields, longest, self.way["LISTED"], p.dtype)
         self.threads = threads if self.count_products() > FEW_PRODUCTS else 1
+        self.kernels = Kernels.of(model.recipe, p.n_factors, self.way, self.threads)
         self.workers = [make_worker(self.shape, widest_lanes()) for _ in range(self.threads)]
-        self.room, self.slots = Room({}), self.find_slots()
+        self.room, self.rooms = Room({}), [Room({}) for _ in range(self.threads)]
+        self.slots = self.find_slots()
         self.known = np.full(p.n_fields**2 if self.way["LISTED"] else 0, -1)
         self.rank = np.full(p.n_features, -1, np.int32)
         self.most = 0  # touches that Adam's tables reach
@@ -136,21 +136,17 @@ class Stepper:
     def step(self, numbers: Array, s: Array) -> bool:
         """One mini-batch; scores into ``s``, (B, C). Returns whether all is finite, else nothing changed."""
         batch = Batch(self, numbers, s)
-        slots = batch.sum()
+        slots = batch.add_up()
         done = bool(np.all(np.isfinite(s))) and batch.apply(slots)
         self.kernels.close_batch(self.renew_update(), batch.touched, batch.sums, self.known, slots, done)
         return done
 
-    def choose_rows(self, numbers: Array) -> tuple[int, Array]:
-        """How many rows are worked on at once, whole row blocks, and how many items that makes, part by part."""
-        lengths = self.data.lengths[numbers]
-        ends = np.cumsum(lengths)
-        item = self.shape.n_classes * (1 + self.shape.n_factors) * np.dtype(self.shape.dtype).itemsize
-        fit = CUT_BYTES * (self.threads if self.threads == 1 else 4 * self.threads) * len(numbers)
-        blocks = max(1, fit // (max(int(ends[-1]), 1) * item * ROW_BLOCK))
-        rows = min(blocks * ROW_BLOCK, len(numbers))
-        at = np.append(np.arange(rows, len(numbers), rows), len(numbers)) - 1
-        return rows, np.diff(ends[at], prepend=0)
+    def count_items(self, numbers: Array) -> Array:
+        """Where the items of each row block of a batch begin, (blocks + 1,) int64."""
+        starts = np.arange(0, len(numbers), ROW_BLOCK)
+        begins = np.zeros(len(starts) + 1, np.int64)
+        np.cumsum(np.add.reduceat(self.data.lengths[numbers], starts), out=begins[1:])  # integers
+        return begins
 
 
 class Batch:
@@ -159,91 +155,90 @@ class Batch:
     def __init__(self, stepper: Stepper, numbers: Array, s: Array) -> None:
         self.stepper, self.numbers = stepper, numbers
         assert stepper.model.recipe is not None
-        shape, room = stepper.shape, stepper.room
-        self.at_once, items = stepper.choose_rows(numbers)
-        extent = Extent(self.at_once, int(items.max()))
-        most = min(int(items.sum()), len(stepper.rank))  # integers
-        self.plan, self.out = make_plan(room, extent), make_gradients(room, shape, extent, s)
-        self.sums = make_sums(room, shape, most, stepper.slots, len(stepper.model.recipe.rule.moments))
-        count = room.take("touched", np.int64, 1)
-        count[0] = 0
-        self.touched = Touched(room.take("features", np.int64, most), stepper.rank, count)
+        shape, room, threads = stepper.shape, stepper.room, stepper.threads
+        self.begins = stepper.count_items(numbers)
+        self.blocks = self.choose_blocks()
+        at = np.append(np.arange(0, len(self.begins) - 1, self.blocks), len(self.begins) - 1)
+        items = int(self.begins[-1])
+        extent = Extent(self.blocks * ROW_BLOCK, int(np.diff(self.begins[at]).max()), int(np.diff(self.begins).max()))
+        self.out = make_gradients(room, shape, extent, s)
+        for worker, (own, (block, group, alone)) in enumerate(zip(stepper.rooms, stepper.workers, strict=True)):
+            stepper.workers[worker] = (fit_block(own, shape, extent, block), group, alone)
+        places = min(items, -(-len(stepper.rank) // threads))
+        self.sums = make_sums(room, shape, threads * places, stepper.slots, len(stepper.model.recipe.rule.moments))
+        size = room.take("touched", np.int64, threads)
+        size[:] = 0
+        self.touched = Touched(room.take("features", np.int64, threads, places), size, stepper.rank)
+
+    def choose_blocks(self) -> int:
+        """How many row blocks are worked on at once."""
+        stepper, blocks = self.stepper, len(self.begins) - 1
+        item = stepper.shape.n_classes * (1 + stepper.shape.n_factors) * int(np.dtype(stepper.shape.dtype).itemsize)
+        bytes_at_once = CUT_BYTES if stepper.threads == 1 else SHARED_CUT_BYTES
+        return min(blocks, max(1, bytes_at_once * blocks // (max(int(self.begins[-1]), 1) * item)))
 
     def work(self, worker: int, cut: Cut) -> Work:
         """What a thread works with."""
         stepper = self.stepper
-        return Work(stepper.theta, stepper.rows, cut, stepper.task, *stepper.workers[worker], self.out)
+        block, group, alone = stepper.workers[worker]
+        return Work(stepper.theta, stepper.rows, cut, stepper.task, block, group, alone, self.out)
 
-    def sum(self) -> int:
-        """Rows, plan and block sums. Returns how many slots of R the batch touches."""
-        stepper = self.stepper
+    def add_up(self) -> int:
+        """Rows and block sums. Returns how many slots of R the batch touches."""
+        stepper, rows = self.stepper, self.blocks * ROW_BLOCK
         if stepper.threads == 1:
-            work = self.work(0, Cut(self.numbers, 0, 0, self.plan.starts))
-            return stepper.kernels.sum_batch(work, self.plan, self.touched, self.sums, stepper.known, self.at_once)
+            begin = stepper.room.take("begin", np.int64, self.blocks + 1)
+            work = self.work(0, Cut(self.numbers, 0, rows, begin))
+            return int(stepper.kernels.sum_batch(work, self.begins, self.touched, self.sums, stepper.known))
         slots = -1
-        for first in range(0, len(self.numbers), self.at_once):
-            count = min(self.at_once, len(self.numbers) - first)
-            cut = Cut(self.numbers, first, count, self.plan.starts)
-            met = int(self.touched.size[0])
-            distinct = self.row_stage(cut)
-            slots = self.block_sums(cut, met, distinct, slots)
-        return slots
+        for first in range(0, len(self.numbers), rows):
+            begin = self.begins[first // ROW_BLOCK : first // ROW_BLOCK + self.blocks + 1]
+            cut = Cut(self.numbers, first, min(rows, len(self.numbers) - first), begin - begin[0])
+            self.row_stage(cut)
+            slots = self.block_sums(cut, slots)
+        return int(slots)
 
-    def row_stage(self, cut: Cut) -> int:
-        """Scores and row gradients of some row blocks (numerics 3 to 5), and their plan."""
-        stepper, kernels = self.stepper, self.stepper.kernels
-        kernels.lay_cut(stepper.rows, cut, self.plan)
-        distinct = 0
+    def row_stage(self, cut: Cut) -> None:
+        """Scores, row gradients and their sums over row blocks (numerics 3 to 6)."""
+
+        threads, blocks = self.stepper.threads, -(-cut.n_rows // ROW_BLOCK)
+        at_once = -(-blocks // (TURNS * threads))
 
         def work(worker: int, task: int) -> None:
-            nonlocal distinct
-            if task == 0:
-                distinct = kernels.plan_cut(stepper.rows, cut, self.plan, self.touched)
-            else:
-                kernels.work_blocks(self.work(worker, cut), task - 1, task)
+            first = task * at_once
+            self.stepper.kernels.work_blocks(self.work(worker, cut), first, min(first + at_once, blocks))
 
-        each(stepper.threads, 1 - (-cut.n_rows // ROW_BLOCK), work)
-        return distinct
+        each(threads, -(-blocks // at_once), work)
 
-    def block_sums(self, cut: Cut, met: int, distinct: int, slots: int) -> int:
-        """First half of the coordinate stage: row gradients into the sums of the batch (numerics 6)."""
+    def block_sums(self, cut: Cut, slots: int) -> int:
+        """First half of the coordinate stage: sums over row blocks into those of the batch (numerics 6)."""
         stepper, kernels = self.stepper, self.stepper.kernels
-        parts = cut_parts(self.plan.begin[: distinct + 1], stepper.threads)
 
         def work(worker: int, task: int) -> None:
             nonlocal slots
-            if task == 0:
+            if task == stepper.threads:
                 slots = kernels.sum_others(self.out, self.sums, cut.n_rows, stepper.known, slots)
             else:
-                kernels.sum_cut(self.plan, self.out, self.sums, met, parts[task - 1])
+                kernels.sum_cut(cut, self.out, self.touched, self.sums, task)
 
-        each(stepper.threads, 1 + len(parts), work)
-        return slots
+        each(stepper.threads, stepper.threads + 1, work)
+        return int(slots)
 
     def apply(self, slots: int) -> bool:
         """Second half: step every touched coordinate, or none when a new value is not finite (numerics 7)."""
         stepper, kernels, touched, sums = self.stepper, self.stepper.kernels, self.touched, self.sums
         update, n_rows = stepper.renew_update(), stepper.shape.dtype.type(len(self.numbers))
-        parts = cut_parts(np.arange(int(touched.size[0]) + 1), stepper.threads)
-        finite = [False] * (1 + len(parts))
+        finite = [False] * (stepper.threads + 1)
 
         def work(worker: int, task: int) -> None:
-            if task == 0:
-                finite[0] = kernels.step_others(update, sums, n_rows, slots)
+            if task == stepper.threads:
+                finite[task] = kernels.step_others(update, sums, n_rows, slots)
             else:
-                finite[task] = kernels.step_features(update, touched, sums, n_rows, parts[task - 1])
+                finite[task] = kernels.step_features(update, touched, sums, n_rows, task)
 
         each(stepper.threads, len(finite), work)
         if not all(finite):
             kernels.put_back_others(update, sums, slots)
-            kernels.put_back_features(update, touched, sums, (0, int(touched.size[0])))
+            for owner in range(stepper.threads):
+                kernels.put_back_features(update, touched, sums, owner)
         return all(finite)
-
-
-def cut_parts(begin: Array, threads: int) -> list[tuple[int, int]]:
-    """Cut features, which begin at (features + 1,) places, into parts of about as many items."""
-    features = len(begin) - 1
-    parts = 1 if threads == 1 else max(features // PART, min(4 * threads, features), 1)
-    edges = np.searchsorted(begin, np.linspace(0, begin[-1], parts + 1))
-    edges[0], edges[-1] = 0, features
-    return [(int(lo), int(hi)) for lo, hi in pairwise(edges)]

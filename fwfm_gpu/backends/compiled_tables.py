@@ -9,15 +9,14 @@ import numpy as np
 
 from fwfm_gpu.backends.compiled_alone import Alone
 from fwfm_gpu.backends.compiled_coordinates import Sums, Totals, Update
-from fwfm_gpu.backends.compiled_gradients import LONGEST, Block, Gradients, Task
-from fwfm_gpu.backends.compiled_plan import DIGIT, Plan
 from fwfm_gpu.backends.compiled_rows import Group, Rows, Theta, factors_in_table
+from fwfm_gpu.backends.compiled_work import LONGEST, Block, Gradients, Task
 from fwfm_gpu.backends.numpy_resident import Data, Model
 from fwfm_gpu.numerics import ROW_BLOCK
 from fwfm_gpu.optimizers import Adam, Corrections
 from fwfm_gpu.parameters import Array, Parameters
 
-__all__ = ["Shape", "as_argument", "make_gradients", "make_plan", "make_rows", "make_sums", "make_task", "make_theta"]
+__all__ = ["Shape", "as_argument", "fit_block", "make_gradients", "make_rows", "make_sums", "make_task", "make_theta"]
 __all__ += ["make_update", "make_worker"]
 
 WIDEST = 16  # lanes at most
@@ -71,10 +70,13 @@ def make_theta(parameters: Parameters) -> Theta:
 
 def make_rows(data: Data) -> Rows:
     """Views of rows."""
-    nothing = np.empty(0)
+    nothing, repeats = np.empty(0), data.values.size > 1 and data.values.strides == (0,)
     y, weight = (nothing if array is None else array for array in (data.y, data.weight))
-    arrays = (data.indptr, data.indices, data.values, data.fields, y, weight)
-    return Rows(*(as_argument(array) for array in arrays))
+    values = data.values[:1] if repeats else data.values
+    indptr, indices, values, fields, y, weight = map(
+        as_argument, (data.indptr, data.indices, values, data.fields, y, weight)
+    )
+    return Rows(indptr, indices, values, fields, y, weight, 0 if repeats else 1)
 
 
 def make_task(data: Data, model: Model) -> Task:
@@ -109,12 +111,17 @@ def make_worker(shape: Shape, lanes: int) -> tuple[Block, Group, Alone]:
     block = Block(
         order=integers(ROW_BLOCK),
         picked=integers(ROW_BLOCK),
+        starts=integers(ROW_BLOCK + 1),
+        gw=table(shape.n_classes, 0),
+        gV=table(shape.n_classes, 0),
+        local=np.zeros(0, np.int32),
+        hashed=np.full(2, -1, np.int32),
+        slopes=np.zeros(shape.n_classes),
         cd=table(ROW_BLOCK, pairs if shape.listed else 0),
         longest=integers(ROW_BLOCK),
         row_sum=table(slots),
         row_seen=integers(slots),
         entry=integers(slots) - 1,
-        slopes=np.zeros(shape.n_classes),
     )
     group = Group(
         length=integers(lanes),
@@ -167,19 +174,7 @@ class Extent:
 
     rows: int
     items: int
-
-
-def make_plan(room: Room, extent: Extent) -> Plan:
-    """The tables of a plan."""
-    return Plan(
-        starts=room.take("starts", np.int64, extent.rows + 1),
-        key=room.take("key", np.int64, extent.items),
-        begin=room.take("begin", np.int64, extent.items + 1),
-        rank=room.take("rank", np.int64, extent.items),
-        other=room.take("other", np.int64, extent.items),
-        counts=room.take("digits", np.int64, 1 << DIGIT),
-        bits=room.take("bits", np.int64, 2),
-    )
+    block_items: int  # of the row block that has most
 
 
 def make_gradients(room: Room, shape: Shape, extent: Extent, s: Array) -> Gradients:
@@ -191,12 +186,27 @@ def make_gradients(room: Room, shape: Shape, extent: Extent, s: Array) -> Gradie
     return Gradients(
         s=s,
         g=room.take("g", T, C, extent.rows),
-        gw=room.take("gw", T, C, extent.items),
-        gV=room.take("gV", T, C, extent.items * shape.n_factors),
+        distinct=room.take("distinct", np.int64, blocks),
+        feature=room.take("feature", np.int64, extent.items),
+        w=room.take("block w", T, C, extent.items),
+        V=room.take("block V", T, C, extent.items * shape.n_factors),
         by_pair=room.take("by pair", T, C, blocks, 0 if shape.listed else shape.pairs),
+        listed=room.take("listed", np.int64, blocks),
         slot=room.take("slot", np.int64, entries),
         by_slot=room.take("by slot", T, C, entries),
-        listed=room.take("listed", np.int64, blocks),
+    )
+
+
+def fit_block(room: Room, shape: Shape, extent: Extent, block: Block) -> Block:
+    """A thread's tables of a row block, large enough for its items."""
+    C, T, items = shape.n_classes, shape.dtype, extent.block_items
+    places = 1 << (2 * items).bit_length()
+    if len(block.hashed) < places:
+        block = block._replace(hashed=np.full(places, -1, np.int32))
+    return block._replace(
+        gw=room.take("gw", T, C, items),
+        gV=room.take("gV", T, C, items * shape.n_factors),
+        local=room.take("local", np.int32, items),
     )
 
 

@@ -105,5 +105,5 @@ def all_zero(lanes: Any) -> bool:
     return bool(np.all(lanes == 0))
 
 
-def prefetch(array: Array, at: int) -> None:
+def prefetch(array: Array, at: Any) -> None:
     """Say that this place will be read soon. Changes nothing."""

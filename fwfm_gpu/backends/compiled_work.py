@@ -1,0 +1,120 @@
+"""What the row stage works with: some row blocks of a batch, the tables of one of them, and what is made of it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from fwfm_gpu.backends.compiled_alone import Alone
+from fwfm_gpu.backends.compiled_rows import Group, Rows, Theta
+from fwfm_gpu.backends.lanes import inlined
+from fwfm_gpu.parameters import Array
+
+__all__ = [
+    "ALONE",
+    "LISTED",
+    "LONGEST",
+    "PATTERNED",
+    "Block",
+    "Cut",
+    "Gradients",
+    "Side",
+    "Task",
+    "Work",
+    "length_of",
+    "row_at",
+]
+
+# Bound when compiled.
+LISTED = True  # whether sums of R are listed by slot, not kept by pair: rows differ, or pairs of a row share a slot
+PATTERNED = False  # whether all rows have the same fields in the same places
+ALONE = True  # whether there are rows of more than LONGEST nonzeros
+
+LONGEST = 128  # nonzeros of a row that goes side by side with others
+
+
+class Cut(NamedTuple):
+    """Some whole row blocks of a batch."""
+
+    numbers: Array  # (B,) row numbers of the batch
+    first: int  # position in the batch of the first row
+    n_rows: int
+    begin: Array  # (blocks + 1,) int64: where the items of each row block begin
+
+
+class Task(NamedTuple):
+    """What decides the way that rows are worked through."""
+
+    pattern: Array  # (z,) int32: the fields of every row's items where all rows agree and are not long, else (0,)
+    shares: bool  # pairs of a row may share a slot
+    learns_R: bool
+    smoothing: float
+
+
+class Gradients(NamedTuple):
+    """What the row stage hands to the coordinate stage: sums over row blocks (numerics 6).
+
+    The sums of a block start where its items would: ``Cut.begin`` says where.
+    """
+
+    s: Array  # (B, C) T scores of the batch; all else is of some row blocks
+    g: Array  # (C, rows) T
+    distinct: Array  # (blocks,) int64: how many features each block holds
+    feature: Array  # (items,) int64: which
+    w: Array  # (C, items) T: the sums of gw
+    V: Array  # (C, items * k) T: the sums of gV
+    by_pair: Array  # (C, blocks, pairs) T: the sums of gR, where each pair has a slot of its own
+    listed: Array  # (blocks,) int64: how many slots each block touches, where they are listed
+    slot: Array  # (entries,) int64: which; as many places for each block
+    by_slot: Array  # (C, entries) T: the sums of gR
+
+
+class Block(NamedTuple):
+    """Tables of one row block; each thread has its own. An item is a nonzero of the block, counted in row order."""
+
+    order: Array  # (ROW_BLOCK,) int64: positions in the block, shortest row first
+    picked: Array  # (ROW_BLOCK,) int64: row numbers in that order
+    starts: Array  # (ROW_BLOCK + 1,) int64: where the items of each row start
+    gw: Array  # (C, items) T
+    gV: Array  # (C, items * k) T
+    local: Array  # (items,) int32: which of the block's features each item has
+    hashed: Array  # (a power of 2,) int32: features of the block by hash, -1: none
+    slopes: Array  # (C,) float64
+    cd: Array  # (ROW_BLOCK, pairs) T: c(a, b) * d(a, b), row by row
+    longest: Array  # (ROW_BLOCK,) int64: the longest of the rows beside a row, which numbers its pairs
+    row_sum: Array  # (F * F,) T: sums of one row by slot
+    row_seen: Array  # (F * F,) int64: 1 + the row of the block that is summed, else 0
+    entry: Array  # (F * F,) int64: where a slot is listed, -1: not yet
+
+
+class Work(NamedTuple):
+    """All that the row stage works with."""
+
+    theta: Theta
+    rows: Rows
+    cut: Cut
+    task: Task
+    block: Block
+    group: Group
+    alone: Alone
+    out: Gradients
+
+
+class Side(NamedTuple):
+    """Rows of a block that go side by side."""
+
+    first: int  # position in the cut of the block's first row
+    at: int  # place in ``Block.order`` of the first of them
+    shortest: int
+    longest: int
+
+
+@inlined
+def row_at(work: Work, position: int) -> int:
+    """The number of a row."""
+    return work.cut.numbers[work.cut.first + position]
+
+
+@inlined
+def length_of(rows: Rows, row: int) -> int:
+    """Nonzeros of a row."""
+    return rows.indptr[row + 1] - rows.indptr[row]
