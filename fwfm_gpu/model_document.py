@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import NoneType
 from typing import Any
 
@@ -208,7 +208,7 @@ def plain_options(options: Options) -> Document:
 
 
 def restored_options(document: Document) -> Options:
-    """The options of a file."""
+    """The options of a file, but for the number of threads: that was of the machine that trained."""
     class_weight = document["class_weight"]
     if isinstance(class_weight, list):
         class_weight = dict(class_weight)
@@ -216,7 +216,7 @@ def restored_options(document: Document) -> Options:
             raise TypeError(f"class weights should be numbers, are {class_weight!r}")
     elif class_weight not in (None, "balanced"):
         raise TypeError(f"class_weight should be pairs of label and weight, is {class_weight!r}")
-    return Options(**{**document, "class_weight": class_weight})
+    return replace(Options(**{**document, "class_weight": class_weight}), n_threads=None)
 
 
 def plain(value: Any) -> Any:

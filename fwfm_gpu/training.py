@@ -107,7 +107,8 @@ def train(
     device : {"auto", "cpu", "numpy", "cuda", "cuda:N"}
         Where to train. A named device that is missing is an error, never a silent fallback.
     n_threads : int, optional
-        For engines that use threads; the NumPy engine does not. Never changes a bit.
+        Threads of the compiled engine on the processor; without it ``FWFM_NUM_THREADS``, or one per core. Never changes
+        a bit, and does not travel in a model's file.
     device_memory : int, optional
         Bytes of a GPU's memory that may be used; rows that do not fit are streamed. Never changes a bit.
     loss : {"auto", "logistic", "squared", "softmax"}
@@ -187,7 +188,7 @@ def start(X: Any, y: Any, fields: Any, options: Options, given: Given) -> FwFM:
             "model keeps the encoder and reads such tables; or a plain array of its numbers."
         )
     rows = FieldMatrix.from_matrix(X, fields).rounded(options.dtype)
-    backend = get_backend(options.device, options.device_memory)
+    backend = get_backend(options.device, options.device_memory, options.n_threads)
     y, given = fetch_targets(backend, y, given)
     loss = choose_loss(y, options.loss)
     targets, labels = encode_targets(y, loss)
@@ -258,7 +259,7 @@ def run_loop(session: tuple[Backend, Settled, Problem, Any], start_point: Traine
 def resume(model: FwFM, X: Any, y: Any, epochs: int, given: Given) -> FwFM:
     """``FwFM.continue_training``: the model is changed when all went well, or stopped by Ctrl-C."""
     check_integer("epochs", epochs, 0)
-    backend = get_backend(model.device, model.options.device_memory)
+    backend = get_backend(model.device, model.options.device_memory, model.options.n_threads)
     y, given = fetch_targets(backend, y, given)
     settled, problem = reopen(model, X, y, given.sample_weight)
     if given.eval_metric is not None:
@@ -316,7 +317,7 @@ def pass_once(model: FwFM, X: Any, y: Any, sample_weight: Any) -> FwFM:
             'partial_fit cannot balance classes that it sees in parts: class_weight="balanced" would weigh each call '
             "anew. Train with a mapping of label to weight."
         )
-    backend = get_backend(model.device, model.options.device_memory)
+    backend = get_backend(model.device, model.options.device_memory, model.options.n_threads)
     y, given = fetch_targets(backend, y, Given(sample_weight))
     settled, problem = reopen(model, X, y, given.sample_weight)
     trained, recipe = model.trained, settled.options.recipe(settled.loss)

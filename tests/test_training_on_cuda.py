@@ -23,8 +23,8 @@ SIZES = [7, 40, 3, 12]
 def on_host(monkeypatch):
     """device="cuda" is the host."""
 
-    def choose(device="auto", device_memory=None):
-        return host_backend(seed=11) if device == "cuda" else get_backend(device, device_memory)
+    def choose(device="auto", *given):
+        return host_backend(seed=11) if device == "cuda" else get_backend(device, *given)
 
     monkeypatch.setattr("fwfm_gpu.training.get_backend", choose)
     monkeypatch.setattr("fwfm_gpu.model.get_backend", choose)

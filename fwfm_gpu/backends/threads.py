@@ -34,11 +34,16 @@ class Pool:
         self.executor: ThreadPoolExecutor | None = None
 
     def submit(self, drain: Callable[[int], None], worker: int) -> Future[None]:
-        """Hand work to a thread that is free."""
+        """Hand work to a thread that is free. Where no thread can be had, all that waits is cancelled."""
         with self.lock:
             if self.executor is None:
                 self.executor = ThreadPoolExecutor(MOST, "fwfm")
-            return self.executor.submit(drain, worker)
+            try:
+                return self.executor.submit(drain, worker)
+            except RuntimeError:
+                self.executor.shutdown(wait=False, cancel_futures=True)
+                self.executor, nobody = None, Future[None]()
+                return nobody
 
 
 pool = Pool()
@@ -48,21 +53,23 @@ if hasattr(os, "register_at_fork"):
 
 
 def choose_threads(n_threads: int | None) -> int:
-    """How many threads to use: as asked, else as ``FWFM_NUM_THREADS`` says, else one per core that is ours.
+    """How many threads to use: as asked, else as ``FWFM_NUM_THREADS`` says, else one per core that is ours; 64 at most.
 
     Raises
     ------
     OptionError
-        The variable is not a positive integer.
+        The number or the variable is not a positive integer.
     """
     if n_threads is not None:
-        return n_threads
+        if n_threads < 1:
+            raise OptionError(f"n_threads must be a positive integer; got {n_threads}.")
+        return min(n_threads, MOST)
     text = os.environ.get(VARIABLE, "").strip()
     if not text:
-        return count_cores()
+        return min(count_cores(), MOST)
     if not text.isdecimal() or int(text) < 1:
         raise OptionError(f"{VARIABLE} must be a positive integer; got {text!r}.")
-    return int(text)
+    return min(int(text), MOST)
 
 
 def count_cores() -> int:
@@ -85,10 +92,20 @@ def each(threads: int, tasks: int, work: Work) -> None:
             except BaseException as error:
                 failed.append(error)
 
-    helpers = [pool.submit(drain, worker) for worker in range(1, min(threads, tasks))]
-    drain(0)
-    for helper in helpers:
-        if not helper.cancel():  # one that has not begun is not needed any more
-            helper.result()
+    helpers: list[Future[None]] = []
+
+    def join() -> None:
+        for helper in helpers:
+            if not helper.cancel():  # one that has not begun is not needed any more
+                helper.result()
+
+    try:
+        for worker in range(1, min(threads, tasks)):
+            helpers.append(pool.submit(drain, worker))
+        drain(0)
+        join()
+    except BaseException as error:  # Ctrl-C
+        failed.append(error)
+        join()
     if failed:
         raise failed[0]

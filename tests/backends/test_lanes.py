@@ -1,0 +1,354 @@
+"""The operations on lanes: machine code does what lanes.py says in NumPy. So does the engine as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+import pytest
+from engine_data import Spec, assert_same_bits, bits, drive, expected, make_problem, rows_of, start_of
+
+from fwfm_gpu.backends import get_backend, lanes
+from fwfm_gpu.backends.lanes import (
+    all_zero,
+    first_lanes,
+    gather,
+    load,
+    load_some,
+    prefetch,
+    read_columns,
+    splat,
+    store,
+    store_some,
+    sum_lanes,
+    tables,
+    write_columns,
+)
+from fwfm_gpu.numerics import choose
+
+pytest.importorskip("numba", reason="numba is not installed: there is no compiled engine")
+
+from fwfm_gpu.backends import compiled, compiled_backend, compiled_step
+
+FLOATS = (np.float32, np.float64)
+NUMBERS = (*FLOATS, np.int64)
+POSITIONS = (0, 1, 7, 16, 33)
+COUNTS = range(20)  # up to LANES + 3
+SIZE = 33 + 16 * 16  # numbers of a table
+
+# Bound when compiled.
+LANES = lanes.LANES
+WIDTH = 2
+
+
+def in_python(function: Any, **constants: Any) -> Any:
+    """A function as it stands, run by Python, under the names that ``machine`` would bind."""
+    names = function.__globals__
+    used = {name: constants.get(name, names[name]) for name in function.__code__.co_names if name in names}
+    for name, value in used.items():
+        if isinstance(value, FunctionType) and value.__module__.startswith("fwfm_gpu."):
+            used[name] = in_python(value, **constants)
+    return FunctionType(function.__code__, names | used, function.__name__, function.__defaults__)
+
+
+@dataclass(frozen=True)
+class Case:
+    """So many lanes of a dtype."""
+
+    lanes: int
+    dtype: Any
+
+    def numbers(self, *sizes: int, seed: int = 0) -> np.ndarray:
+        """Numbers of both signs; floats with zeros, infinities, NaN and subnormals among them."""
+        generator = np.random.default_rng(seed)
+        if self.dtype is np.int64:
+            return generator.integers(-9, 9, sizes)
+        odd = [0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, np.finfo(self.dtype).smallest_subnormal]
+        common = generator.random(sizes) < 0.6
+        return np.where(common, generator.normal(size=sizes), generator.choice(odd, sizes)).astype(self.dtype)
+
+    def check(self, function: Callable[..., Any], *arguments: Any, **constants: Any) -> None:
+        """Machine code answers the same as Python, and leaves the same in the arrays that it is given."""
+        constants |= {"LANES": self.lanes}
+        want, got = ([a.copy() if isinstance(a, np.ndarray) else a for a in arguments] for _ in range(2))
+        with np.errstate(all="ignore"):
+            answer = in_python(function, **constants)(*want)
+        assert compiled.machine(function, **constants)(*got) == answer
+        for left, wanted in zip(got, want, strict=True):
+            if isinstance(wanted, np.ndarray):
+                np.testing.assert_array_equal(plain_bits(left), plain_bits(wanted))
+
+
+def plain_bits(array: np.ndarray) -> np.ndarray:
+    """Bits, where every NaN is the same one (numerics 2)."""
+    return bits(array if array.dtype.kind == "i" else np.where(np.isnan(array), array.dtype.type(np.nan), array))
+
+
+def cases(*dtypes: Any) -> Any:
+    found = [Case(count, dtype) for count in (8, 16) for dtype in dtypes]
+    return pytest.mark.parametrize("case", found, ids=lambda case: f"{case.lanes} {case.dtype.__name__}")
+
+
+# ---- what lanes are for: numbers
+
+
+def calculate(left, right, number, out):
+    left, right, out = tables(left), tables(right), tables(out)
+    a, b = load(left, 1), load(right, 1)
+    for i, c in enumerate(
+        (a + b, a - b, a * b, a + number, a - number, a * number, number + a, number - a, number * a)
+    ):
+        store(out, i * LANES, c)
+
+
+def compare(left, right, number, out):
+    left, right, out = tables(left), tables(right), tables(out)
+    a, b = load(left, 1), load(right, 1)
+    for i, holds in enumerate((a < b, a <= b, a > b, a >= b, a < number, number <= a, a > number, number >= a)):
+        store(out, i * LANES, choose(holds, a, b))
+        store(out, (8 + i) * LANES, choose(holds, a, number))
+
+
+def calculate_floats(left, right, number, out):
+    left, right, out = tables(left), tables(right), tables(out)
+    a, b = load(left, 1), load(right, 1)
+    for i, c in enumerate((a / b, a / number, number / a, np.sqrt(a), np.abs(a), -a, -np.sqrt(np.abs(a)) / b)):
+        store(out, i * LANES, c)
+
+
+@pytest.mark.parametrize("function", [calculate, compare], ids=lambda function: function.__name__)
+@cases(*NUMBERS)
+def test_numbers(case, function):
+    for seed in range(20):
+        left, right = case.numbers(SIZE, seed=seed), case.numbers(SIZE, seed=100 + seed)
+        case.check(function, left, right, right[0], case.numbers(SIZE))
+
+
+@cases(*FLOATS)
+def test_numbers_of_floats(case):
+    for seed in range(20):
+        left, right = case.numbers(SIZE, seed=seed), case.numbers(SIZE, seed=100 + seed)
+        case.check(calculate_floats, left, right, right[0], case.numbers(SIZE))
+
+
+# ---- to and from tables
+
+
+def copy(table, at, out, to):
+    store(tables(out), to, load(tables(table), at))
+
+
+def copy_some(table, at, out, to, count):
+    out = tables(out)
+    store_some(out, to, load(tables(table), at), count)
+
+
+def load_few(table, at, out, to, count):
+    store(tables(out), to, load_some(tables(table), at, count))
+
+
+def spread(table, at, out, to, count):
+    table, out = tables(table), tables(out)
+    store(out, to, choose(first_lanes(count), splat(table[at]), load(table, at)))
+
+
+@cases(*NUMBERS)
+def test_load_and_store(case):
+    for at in POSITIONS:
+        for to in POSITIONS:
+            case.check(copy, case.numbers(SIZE), at, case.numbers(SIZE, seed=1), to)
+
+
+@pytest.mark.parametrize("function", [copy_some, load_few, spread], ids=lambda function: function.__name__)
+@cases(*NUMBERS)
+def test_some_lanes(case, function):
+    for at in POSITIONS:
+        for count in COUNTS:
+            case.check(function, case.numbers(SIZE), at, case.numbers(SIZE, seed=1), at + 2, count)
+
+
+def test_a_table_of_two_axes_is_counted_in_numbers():
+    for case in (Case(8, np.float32), Case(16, np.float32)):
+        case.check(copy, case.numbers(9, 30), 33, case.numbers(7, 40, seed=1), 41)
+
+
+def look_up(table, places, out):
+    table, places, out = tables(table), tables(places), tables(out)
+    prefetch(table, places[0])
+    store(out, 0, gather(table, load(places, 0)))
+
+
+@cases(*NUMBERS)
+def test_gather(case):
+    for seed in range(10):
+        places = np.random.default_rng(seed).integers(SIZE, size=16)
+        case.check(look_up, case.numbers(SIZE), places, case.numbers(16, seed=1))
+
+
+# ---- across lanes
+
+
+def transpose(into, at, table, places, skip):
+    read_columns(tables(into), at, tables(table), tables(places), skip, WIDTH)
+
+
+def transpose_back(table, places, skip, numbers, at):
+    write_columns(tables(table), tables(places), skip, tables(numbers), at, WIDTH)
+
+
+WIDTHS = pytest.mark.parametrize("width", [2, 4, 8, 16])
+
+
+@WIDTHS
+@cases(*FLOATS)
+def test_read_columns(case, width):
+    for seed, at in enumerate(POSITIONS if width <= case.lanes else ()):
+        places = np.random.default_rng(seed).integers(SIZE - 20, size=16)
+        case.check(transpose, case.numbers(SIZE), at, case.numbers(SIZE, seed=1), places, seed, WIDTH=width)
+
+
+@WIDTHS
+@cases(*FLOATS)
+def test_write_columns(case, width):
+    for seed, at in enumerate(POSITIONS if width <= case.lanes else ()):
+        places = np.random.default_rng(seed).permutation(16) * 18
+        places[seed::5] = -1 - places[seed::5]
+        case.check(
+            transpose_back, case.numbers(SIZE + 20), places, seed % 3, case.numbers(SIZE, seed=1), at, WIDTH=width
+        )
+
+
+def add_up(totals, to, table, at):
+    totals = tables(totals)
+    store(totals, to, sum_lanes(load(totals, to), tables(table), at))
+
+
+@cases(*FLOATS)
+def test_sum_lanes(case):
+    generator = np.random.default_rng(0)
+    for at in POSITIONS:
+        table = (generator.normal(size=SIZE) * 10.0 ** generator.integers(-6, 6, SIZE)).astype(case.dtype)
+        case.check(add_up, table[:50], at, table, at)
+        case.check(add_up, case.numbers(50), at, case.numbers(SIZE, seed=at), at)
+
+
+def is_zero(table, at):
+    return all_zero(load(tables(table), at))
+
+
+@pytest.mark.parametrize("odd", [0.0, -0.0, 1.0, np.nan, np.inf, "subnormal"])
+@cases(*FLOATS)
+def test_all_zero(case, odd):
+    odd = np.finfo(case.dtype).smallest_subnormal if odd == "subnormal" else case.dtype(odd)
+    for lane in range(case.lanes):
+        table = np.zeros(20, case.dtype)
+        table[1 + lane] = odd
+        case.check(is_zero, table, 1)
+        assert compiled.machine(is_zero, LANES=case.lanes)(table, 1) == (odd == 0)
+
+
+# ---- what is refused
+
+
+def widen(table, number, out):
+    table, out = tables(table), tables(out)
+    store(out, 0, load(table, 0) * number)
+
+
+def mix(table, other, out):
+    table, other, out = tables(table), tables(other), tables(out)
+    store(out, 0, load(table, 0) + load(other, 0))
+
+
+def convert(table, count, out):
+    store(tables(out), 0, load(tables(table), 0))
+
+
+def convert_some(table, count, out):
+    store_some(tables(out), 0, load(tables(table), 0), count)
+
+
+@pytest.mark.parametrize(
+    "function, other, out",
+    [
+        (widen, np.float64(2), np.float32),
+        (widen, 2.0, np.float32),
+        (widen, 2, np.float32),
+        (mix, np.zeros(16), np.float32),
+        (mix, np.zeros(16, np.int64), np.float32),
+        (convert, 3, np.float64),
+        (convert_some, 3, np.float64),
+    ],
+)
+def test_nothing_is_widened(function, other, out):
+    with pytest.raises(compiled.numba.TypingError):
+        compiled.machine(function)(np.zeros(16, np.float32), other, np.zeros(16, out))
+
+
+# ---- the engine as a whole
+
+SMALL = Spec(k=3, rows=20, batch_size=13, weighted=True)
+WHOLE = [
+    *(
+        SMALL.but(rule=rule, pattern=pattern)
+        for rule in ("sgd", "adagrad", "adam", "ftrl")
+        for pattern in ("alike", "ragged")
+    ),
+    *(
+        SMALL.but(pattern=pattern, loss="softmax", n_classes=3, dtype="float64")
+        for pattern in ("alike", "ragged-repeated")
+    ),
+    SMALL.but(loss="squared", label_smoothing=0.0, pattern="alike-repeated"),
+    SMALL.but(k=0),
+    *(SMALL.but(k=k, pattern="alike") for k in (8, 13)),
+]
+
+
+def set_lanes(monkeypatch, count: int) -> None:
+    """The engine works on so many lanes, whatever the processor has."""
+    for module in (compiled, compiled_backend, compiled_step):
+        monkeypatch.setattr(module, "widest_lanes", lambda: count)
+    monkeypatch.setattr(compiled_step, "FEW_PRODUCTS", 0)  # nor are small batches left to one thread
+
+
+@pytest.fixture(params=[8, 16])
+def engine_in_python(request, monkeypatch):
+    """The compiled engine, not compiled."""
+    set_lanes(monkeypatch, request.param)
+    for module in (compiled_backend, compiled_step):
+        monkeypatch.setattr(
+            module, "machine", lambda function, **bound: in_python(function, LANES=request.param, **bound)
+        )
+    with np.errstate(all="ignore"):
+        yield get_backend("cpu", n_threads=2)
+
+
+@pytest.mark.parametrize("spec", WHOLE, ids=str)
+def test_python_alone_gives_the_same_bits(engine_in_python, spec):
+    assert_same_bits(drive(engine_in_python, make_problem(spec)), expected(spec))
+
+
+@pytest.mark.parametrize("spec", WHOLE, ids=str)
+def test_python_alone_gives_the_same_scores(engine_in_python, spec):
+    rows, start = rows_of(make_problem(spec)), start_of(make_problem(spec))
+    got, want = (e.score(e.load_model(start), e.load_data(rows)) for e in (engine_in_python, get_backend("numpy")))
+    np.testing.assert_array_equal(bits(got), bits(want))
+
+
+@pytest.fixture(params=[8, 16])
+def lane_count(request, monkeypatch):
+    """Machine code for as many lanes, also on a processor that has others."""
+    set_lanes(monkeypatch, request.param)
+    compiled.machine.cache_clear()
+    yield request.param
+    compiled.machine.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "spec", [SMALL.but(k=13, rows=200, pattern=pattern) for pattern in ("alike", "ragged-repeated")], ids=str
+)
+def test_any_number_of_lanes(lane_count, spec):
+    assert_same_bits(drive(get_backend("cpu", n_threads=2), make_problem(spec)), expected(spec))
