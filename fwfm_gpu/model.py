@@ -24,6 +24,7 @@ from fwfm_gpu.parameters import Array, OptimizerState, Parameters
 if TYPE_CHECKING:
     from fwfm_gpu.encoding import FieldEncoder
     from fwfm_gpu.problem import EvalSet
+    from fwfm_gpu.scorer import Scorer
     from fwfm_gpu.training import CallbackLike
 
 __all__ = ["BestEpoch", "Columns", "FwFM", "Trained"]
@@ -242,6 +243,31 @@ class FwFM:
             return send(s)
         return send(decode(self.labels, np.argmax(s, axis=1) if self.loss == "softmax" else s > 0))
 
+    def scorer(self, device: str | None = None) -> Scorer:
+        """What scores one row at a time, in microseconds and with the same bits: for online use.
+
+        Parameters
+        ----------
+        device : str, optional
+            In place of the model's: ``"numpy"``, or ``"cpu"`` for machine code where numba is installed. One row is
+            scored on the host, wherever the model is.
+
+        Returns
+        -------
+        Scorer
+            A snapshot of the parameters, shared: training the model on does not change it. Machine code is compiled
+            now, not with the first row.
+
+        Raises
+        ------
+        OptionError
+            The device is not known.
+        """
+        from fwfm_gpu.scorer import Scorer
+
+        columns, device = self.columns, self.device if device is None else device
+        return Scorer(self.parameters, columns.fields, columns.encoder, self.loss, device)
+
     def save(self, path: str | PathLike[str], *, optimizer_state: bool = True) -> None:
         """Write the model to one file, in one step: a former file stays whole until the new one is.
 
@@ -328,7 +354,7 @@ class FwFM:
         with self._lock:
             trained, device = self.trained, self.device
             if self._scorer is None or self._scorer[0] is not trained or self._scorer[1] != device:
-                backend = get_backend(device, self.options.device_memory)
+                backend = get_backend(device, self.options.device_memory, self.options.n_threads)
                 self._scorer = (trained, device, backend, backend.load_model(trained.parameters))
             return self._scorer[2], self._scorer[3]
 
