@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from time import perf_counter
+from typing import Any
 
 from fwfm_gpu.backends import get_backend
 from fwfm_gpu.errors import FwfmError
@@ -42,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo.set_defaults(run=run_demo)
     info = commands.add_parser("info", help="versions, engines, devices, and what is missing for what")
     info.set_defaults(run=run_info)
+    add_warmup(commands)
     parsed = parser.parse_args(arguments)
     try:
         return int(parsed.run(parsed))
@@ -51,6 +55,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (FwfmError, OSError) as error:
         print(f"fwfm-gpu: {error}", file=sys.stderr)
         return 2
+
+
+def add_warmup(commands: Any) -> None:
+    """The options of ``fwfm-gpu warmup``; one that is not given has no value."""
+    warmup = commands.add_parser(
+        "warmup",
+        help='compile ahead what device="cpu" would compile when first called',
+        description="Compile the kernels of the compiled engine, or read them where they are kept, for all "
+        "combinations of the options. Several values go with commas, or with the option repeated.",
+    )
+    for name, kind, shown, usual in (
+        ("--dtype", str, "DTYPE", "float32"),
+        ("--n-factors", int, "K", "8,16; 4, 8, 16 and 32 have code of their own, any other number serves all others"),
+        ("--loss", str, "LOSS", "logistic"),
+        ("--optimizer", str, "RULE", "adagrad"),
+    ):
+        warmup.add_argument(name, action="extend", type=partial(split, kind), metavar=shown, help=f"default: {usual}")
+    warmup.add_argument("--all", action="store_true", help="all that is not named (hundreds of kernels)")
+    warmup.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
+    warmup.set_defaults(run=run_warmup)
+
+
+def split(kind: Callable[[str], Any], text: str) -> list[Any]:
+    """What stands between commas."""
+    return [kind(part.strip()) for part in text.split(",")]
 
 
 def run_verify(parsed: argparse.Namespace) -> int:
@@ -100,6 +129,30 @@ def run_info(parsed: argparse.Namespace) -> int:
 
     for line in describe_installation():
         print(line)
+    return 0
+
+
+def run_warmup(parsed: argparse.Namespace) -> int:
+    """A line per kernel, below its variant; then a total."""
+    from fwfm_gpu.warmup import EVERYTHING, USUAL, Choice, Warmed, code_folder, warm
+
+    rest = EVERYTHING if parsed.all else USUAL
+    named = (parsed.dtype, parsed.n_factors, parsed.loss, parsed.optimizer)
+    choice = Choice(*(tuple(given or other) for given, other in zip(named, rest.lists(), strict=True)))
+    variants, folder, begun = list(choice.variants()), code_folder(), perf_counter()
+    say = partial(print, flush=True, file=sys.stderr if parsed.json else sys.stdout)
+    say(f"code: {folder or 'not kept, since numba finds no folder that may be written; NUMBA_CACHE_DIR names one'}")
+    told: list[Warmed] = []
+    for one in warm(variants):
+        if not told or told[-1].variant != one.variant:
+            say(one.variant)
+        say(f"  {one.rows:<8}{one.kernel:<20}{one.came:<10}{one.seconds:6.2f} s")
+        told.append(one)
+    seconds, compiled = perf_counter() - begun, sum(one.came == "compiled" for one in told)
+    say(f"{len(told)} kernels ready, {compiled} of them compiled now, in {seconds:.1f} s")
+    if parsed.json:
+        kernels = [one.plain() for one in told]
+        print(json.dumps({"folder": folder and str(folder), "seconds": seconds, "kernels": kernels}))
     return 0
 
 

@@ -11,14 +11,16 @@ from pathlib import Path
 from fwfm_gpu.backends import get_backend
 from fwfm_gpu.backends.cuda import describe_devices
 from fwfm_gpu.backends.kernels import cache_folder, describe_compiler
+from fwfm_gpu.backends.threads import VARIABLE, choose_threads
 from fwfm_gpu.errors import FwfmError
 from fwfm_gpu.version import __version__
+from fwfm_gpu.warmup import code_folder
 
 __all__ = ["describe_installation"]
 
 DEVICES = ("numpy", "cpu", "cuda", "auto")
 EXTRAS = {  # extra: (distributions, what they are for)
-    "cpu": (("numba",), "the compiled CPU engine (not in this version)"),
+    "cpu": (("numba",), "the compiled engine on the processor"),
     "cuda12": (("cupy-cuda12x",), "the CUDA engine with a driver for CUDA 12"),
     "cuda13": (("cupy-cuda13x",), "the CUDA engine with a driver for CUDA 13"),
     "sklearn": (("scikit-learn",), "a peer in the demo"),
@@ -40,11 +42,15 @@ def describe_installation() -> Iterator[str]:
     for device in DEVICES:
         yield f"  {device:<9}{describe_device(device)}"
     yield ""
+    yield "compiled engine"
+    for line in describe_compiled():
+        yield f"  {line}"
+    yield ""
     yield "CUDA"
     for line in describe_cuda():
         yield f"  {line}"
     yield ""
-    yield f"caches     {cache_folder()}  (compiled kernels; FWFM_GPU_CACHE names another folder)"
+    yield f"caches     {cache_folder()}  (CUDA kernels; FWFM_GPU_CACHE names another folder)"
     yield ""
     yield "extras     pip install 'fwfm-gpu[NAME]'"
     for extra, (distributions, purpose) in EXTRAS.items():
@@ -52,6 +58,28 @@ def describe_installation() -> Iterator[str]:
         lacking = [name for name in distributions if not version(name)]
         state = ", ".join(found) + (f"{'; ' if found else ''}missing {', '.join(lacking)}" if lacking else "")
         yield f"  {extra:<9}{state:<44}{purpose}"
+
+
+def describe_compiled() -> Iterator[str]:
+    """numba's version, lanes, threads, and where machine code is kept; or what is missing."""
+    try:
+        folder = code_folder()
+    except (FwfmError, ImportError) as error:
+        yield f"no: {error}"
+        return
+    from fwfm_gpu.backends.compiled import widest_lanes
+
+    yield f"numba      {version('numba')}, {widest_lanes()} float32 side by side"
+    try:
+        named = os.environ.get(VARIABLE, "").strip()
+        source = f"of {VARIABLE}" if named else f"one per core; {VARIABLE} names another number"
+        yield f"threads    {choose_threads(None)}  ({source})"
+    except FwfmError as error:
+        yield f"threads    no: {error}"
+    if folder is None:
+        yield "code       not kept: numba finds no folder that may be written; NUMBA_CACHE_DIR names one"
+    else:
+        yield f"code       {folder}  (fwfm-gpu warmup compiles ahead; NUMBA_CACHE_DIR names another folder)"
 
 
 def describe_cuda() -> Iterator[str]:
@@ -70,7 +98,7 @@ def describe_device(device: str) -> str:
     """The engine that answers, or why none does."""
     try:
         return type(get_backend(device)).__name__
-    except FwfmError as error:
+    except (FwfmError, ImportError) as error:  # a numba or CuPy that is there and cannot be imported
         return f"no: {error}"
 
 

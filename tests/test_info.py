@@ -8,15 +8,20 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError
+from importlib.util import find_spec
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 
-from fwfm_gpu import backends, info
+from fwfm_gpu import backends, info, warmup
 from fwfm_gpu.backends import kernels
+from fwfm_gpu.backends.threads import count_cores
 from fwfm_gpu.cli import main
 from fwfm_gpu.version import __version__
+
+PROCESSOR = "CompiledBackend" if find_spec("numba") else "NumPyBackend"  # what device="cpu" is
+needs_numba = pytest.mark.skipif(not find_spec("numba"), reason="numba is not installed: there is no compiled engine")
 
 
 def sections(lines: list[str]) -> dict[str, list[str]]:
@@ -66,12 +71,65 @@ def test_versions_and_places_are_listed(monkeypatch, without_cupy):
 def test_without_cupy_it_says_what_to_install(without_cupy):
     found = told()
     numpy, cpu, cuda, auto = found["engines"]
-    assert [numpy.split(), cpu.split(), auto.split()] == [[d, "NumPyBackend"] for d in ("numpy", "cpu", "auto")]
+    assert [numpy.split(), cpu.split(), auto.split()] == [
+        ["numpy", "NumPyBackend"],
+        ["cpu", PROCESSOR],
+        ["auto", PROCESSOR],
+    ]
     assert re.match(r"cuda +no: device='cuda' cannot be used: a CUDA device needs CuPy.*fwfm-gpu\[cuda12\]", cuda)
     device, compiler = found["CUDA"]
     assert device.startswith("no: a CUDA device needs CuPy")
     assert compiler.startswith("compiler no: the CUDA engine needs CuPy")
     assert all("Install fwfm-gpu[cuda12] or fwfm-gpu[cuda13]" in line for line in (device, compiler))
+
+
+@pytest.fixture
+def without_numba(monkeypatch):
+    """It is not found, whether it is installed or not."""
+    monkeypatch.setitem(sys.modules, "numba", None)
+
+
+def test_without_numba_it_says_what_to_install(without_cupy, without_numba):
+    found = told()
+    assert [line.split() for line in found["engines"][:2]] == [["numpy", "NumPyBackend"], ["cpu", "NumPyBackend"]]
+    (line,) = found["compiled"]
+    assert re.fullmatch(r"no: .* needs numba, which is not installed\. Install fwfm-gpu\[cpu\]: pip install .*", line)
+
+
+@needs_numba
+@pytest.mark.parametrize(
+    ("value", "line"),
+    [
+        ("3", "threads    3  (of FWFM_NUM_THREADS)"),
+        ("", f"threads    {count_cores()}  (one per core; FWFM_NUM_THREADS names another number)"),
+        ("many", "threads    no: FWFM_NUM_THREADS must be a positive integer; got 'many'."),
+    ],
+)
+def test_the_number_of_threads_and_whose_it_is(value, line, monkeypatch, without_cupy):
+    monkeypatch.setenv("FWFM_NUM_THREADS", value)
+    assert told()["compiled"][1] == line
+
+
+@needs_numba
+def test_numba_lanes_and_the_folder_of_code(monkeypatch, without_cupy):
+    numba, _, code = told()["compiled"]
+    assert re.fullmatch(r"numba +\d+\.\d+\.\S+, (8|16) float32 side by side", numba)
+    assert code == (
+        f"code       {warmup.code_folder()}  (fwfm-gpu warmup compiles ahead; NUMBA_CACHE_DIR names another folder)"
+    )
+    monkeypatch.setattr(info, "code_folder", lambda: None)
+    assert told()["compiled"][2].startswith("code       not kept: numba finds no folder")
+
+
+def test_a_numba_that_cannot_be_imported_is_said(monkeypatch, without_cupy):
+    def refuse(*_, **__):
+        raise ImportError("Numba needs NumPy 2.1 or less. Got NumPy 2.9.")
+
+    monkeypatch.setattr(info, "code_folder", refuse)
+    monkeypatch.setattr(info, "get_backend", refuse)
+    found = told()
+    assert found["engines"][1].split(maxsplit=1) == ["cpu", "no: Numba needs NumPy 2.1 or less. Got NumPy 2.9."]
+    assert found["compiled"] == ["no: Numba needs NumPy 2.1 or less. Got NumPy 2.9."]
 
 
 def test_what_is_missing_is_named(monkeypatch, without_cupy):
@@ -149,7 +207,7 @@ def test_a_gpu_that_answers_is_what_auto_takes(monkeypatch, install):
     install(lambda: 1)
     monkeypatch.setattr(backends, "make_cuda", Answering)
     engines = [line.split() for line in told()["engines"]]
-    assert engines == [["numpy", "NumPyBackend"], ["cpu", "NumPyBackend"], ["cuda", "Answering"], ["auto", "Answering"]]
+    assert engines == [["numpy", "NumPyBackend"], ["cpu", PROCESSOR], ["cuda", "Answering"], ["auto", "Answering"]]
 
 
 def no_driver() -> int:
@@ -170,7 +228,7 @@ def test_without_a_gpu_the_compiler_is_there_all_the_same(install, count, reason
     device, compiler = found["CUDA"]
     assert device.startswith(f"no: {reason}")
     assert compiler.startswith("compiler NVRTC 12.9")
-    assert found["engines"][-1].split() == ["auto", "NumPyBackend"]
+    assert found["engines"][-1].split() == ["auto", PROCESSOR]
 
 
 def test_without_the_compiler_that_is_said(install):

@@ -213,7 +213,8 @@ def test_the_packaged_vectors_are_equal(capsys):
     assert cli.main(["verify"]) == 0
     lines = capsys.readouterr().out.splitlines()
     names = [path.stem for path in sorted(PACKAGED_VECTORS.glob("*.npz"))]
-    assert lines[0] == "engine: NumPyBackend (fwfm_gpu.backends.numpy_backend)"
+    engine = type(get_backend("auto"))
+    assert lines[0] == f"engine: {engine.__name__} ({engine.__module__})"
     assert [line.split() for line in lines[1:-1]] == [[name, "equal"] for name in names]
     assert lines[-1] == f"{len(names)} of {len(names)} vectors equal, bit for bit"
 
