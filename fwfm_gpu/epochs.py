@@ -142,7 +142,7 @@ class Loop:
     def draw_order(self) -> Array:
         """The epoch's row order, one permutation of the training rows (numerics 8)."""
         visited = self.problem.visited
-        return visited[self.generator.permutation(len(visited))] if self.setting.shuffle else visited
+        return self.generator.permutation(visited) if self.setting.shuffle else visited
 
     def advance(self, run: Any) -> None:
         """Some more batches: about as many as fit PROMPT seconds."""

@@ -216,7 +216,8 @@ class FieldMatrix:
             ones(len(values), values.dtype) if all_ones else np.require(values, None, ["C", "A"]),
             **columns,
         )
-        matrix._check_finite(matrix.values, "X must be finite, also after duplicates are summed")
+        if not all_ones:
+            matrix._check_finite(matrix.values, "X must be finite, also after duplicates are summed")
         return matrix
 
     @property
@@ -344,9 +345,11 @@ def hash_rows(n_fields: int, arrays: tuple[Any, Any, Any, Any], fetch: Callable[
     header = f"FieldMatrix 1 {len(indptr) - 1} {len(fields)} {n_fields} {len(indices)} {values.dtype}\n"
     digest = hashlib.sha256(header.encode())
     for array, dtype in zip(arrays, (np.int64, index_dtype(len(fields)), values.dtype, np.int32), strict=True):
-        for start in range(0, len(array), HASHED_AT_ONCE):  # a broadcast 1 is never written out whole
-            part = fetch(array[start : start + HASHED_AT_ONCE])
-            digest.update(np.ascontiguousarray(part, np.dtype(dtype).newbyteorder("<")).data)
+        for start in range(0, len(array), HASHED_AT_ONCE):
+            if start == 0 or array.strides != (0,):  # a broadcast 1 is written out once, and never whole
+                part = fetch(array[start : start + HASHED_AT_ONCE])
+                part = np.ascontiguousarray(part, np.dtype(dtype).newbyteorder("<"))
+            digest.update(part[: len(array) - start].data)
     return digest.hexdigest()
 
 

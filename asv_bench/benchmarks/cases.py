@@ -34,7 +34,6 @@ class Case:
 CASES = {
     "criteo": Case(CRITEO, 16, 8192),
     "frappe": Case(FRAPPE, 10, 8192),
-    "frappe, batch 1024": Case(FRAPPE, 10, 1024),
     "ragged": Case((1000,) * 20, 10, 8192, ragged=True),
 }
 

@@ -6,10 +6,17 @@ from fwfm_gpu.backends import Backend, get_backend
 from fwfm_gpu.errors import DeviceError, MissingExtraError
 
 BACKENDS = ["numpy", "cpu", "cuda"]
+ONE_THREAD = "cpu, one thread"
+WITH_THREADS = ["numpy", ONE_THREAD, "cpu", "cuda"]  # "cpu" is on all cores
+
+
+def get_engine(name: str) -> Backend:
+    """The engine of a device, or the compiled one on a single thread."""
+    return get_backend("cpu", n_threads=1) if name == ONE_THREAD else get_backend(name)
 
 
 def is_installed(name: str) -> bool:
-    """Whether an engine of its own answers to this device.
+    """Whether an engine of its own answers to this name.
 
     NumPy's always does, so whatever it raises is a failure. "cpu" is the NumPy engine once more where no compiled one
     is installed: that counts as not installed.
@@ -17,7 +24,7 @@ def is_installed(name: str) -> bool:
     if name == "numpy":
         return True
     try:
-        return get_backend(name).name != "numpy"
+        return get_engine(name).name != "numpy"
     except (DeviceError, MissingExtraError):
         return False
 
@@ -31,5 +38,5 @@ def require(name: str) -> Backend:
         It is not installed: asv then skips the benchmark.
     """
     if not is_installed(name):
-        raise NotImplementedError(f"no {name} engine is installed")
-    return get_backend(name)
+        raise NotImplementedError(f"no engine {name!r} is installed")
+    return get_engine(name)
