@@ -93,25 +93,20 @@ FORMULA = adagrad
 MOMENTS = 1
 STEP = step_of_one
 COUNTS = False  # whether touches are counted
-OWNERS = 1  # of features: one or, for any number, 2
 
 AHEAD = 8  # features that are fetched ahead
 
 
 def sum_features(cut: Cut, out: Gradients, touched: Touched, sums: Sums, owner: int) -> None:
     """Add the sums of some row blocks to the totals of the features of one owner, block after block (numerics 6)."""
-    owners, blocks = len(touched.size), (cut.n_rows + ROW_BLOCK - 1) // ROW_BLOCK
+    blocks = (cut.n_rows + ROW_BLOCK - 1) // ROW_BLOCK
     k = K if K else out.V.shape[1] // max(out.w.shape[1], 1)
     for block in range(blocks):
-        begin, end = cut.begin[block], cut.begin[block] + out.distinct[block]
+        begin, end = cut.begin[block] + out.owned[block, owner], cut.begin[block] + out.owned[block, owner + 1]
         for at in range(begin, end):
-            ahead = out.feature[min(at + AHEAD, end - 1)]
-            if OWNERS == 1 or ahead % owners == owner:
-                prefetch(sums.total.V, max(touched.rank[ahead], 0) * k)
             prefetch(touched.rank, out.feature[min(at + 3 * AHEAD, end - 1)])
+            prefetch(sums.total.V, max(touched.rank[out.feature[min(at + AHEAD, end - 1)]], 0) * k)
             feature = out.feature[at]
-            if OWNERS > 1 and feature % owners != owner:
-                continue
             rank = touched.rank[feature]
             if rank < 0:
                 rank = meet_feature(touched, sums, feature, owner)

@@ -69,7 +69,7 @@ class Kernels:
     close_batch: Callable[..., None]
 
     @classmethod
-    def of(cls, recipe: Recipe, k: int, way: dict[str, bool], threads: int) -> Kernels:
+    def of(cls, recipe: Recipe, k: int, way: dict[str, bool]) -> Kernels:
         """Compiled when first called, or read from disk."""
         moments = len(recipe.rule.moments)
         steps = (coordinates.step_of_none, coordinates.step_of_one, coordinates.step_of_two)
@@ -79,7 +79,6 @@ class Kernels:
             "MOMENTS": moments,
             "STEP": steps[moments],
             "COUNTS": recipe.rule.counts,
-            "OWNERS": min(threads, 2),
             **SLOPES[recipe.loss],
             **way,
         }
@@ -100,7 +99,7 @@ class Stepper:
         self.way = choose_way(self.task, p.n_classes, longest)
         self.shape = Shape(p.n_classes, p.n_factors, p.n_fields, longest, self.way["LISTED"], p.dtype)
         self.threads = threads if self.count_products() > FEW_PRODUCTS else 1
-        self.kernels = Kernels.of(model.recipe, p.n_factors, self.way, self.threads)
+        self.kernels = Kernels.of(model.recipe, p.n_factors, self.way)
         self.workers = [make_worker(self.shape, widest_lanes()) for _ in range(self.threads)]
         self.room, self.rooms = Room({}), [Room({}) for _ in range(self.threads)]
         self.slots = self.find_slots()
@@ -161,7 +160,7 @@ class Batch:
         at = np.append(np.arange(0, len(self.begins) - 1, self.blocks), len(self.begins) - 1)
         items = int(self.begins[-1])
         extent = Extent(self.blocks * ROW_BLOCK, int(np.diff(self.begins[at]).max()), int(np.diff(self.begins).max()))
-        self.out = make_gradients(room, shape, extent, s)
+        self.out = make_gradients(room, shape, extent, threads, s)
         for worker, (own, (block, group, alone)) in enumerate(zip(stepper.rooms, stepper.workers, strict=True)):
             stepper.workers[worker] = (fit_block(own, shape, extent, block), group, alone)
         places = min(items, -(-len(stepper.rank) // threads))

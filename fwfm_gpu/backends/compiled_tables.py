@@ -115,6 +115,8 @@ def make_worker(shape: Shape, lanes: int) -> tuple[Block, Group, Alone]:
         gw=table(shape.n_classes, 0),
         gV=table(shape.n_classes, 0),
         local=np.zeros(0, np.int32),
+        met=integers(0),
+        moved=np.zeros(0, np.int32),
         hashed=np.full(2, -1, np.int32),
         slopes=np.zeros(shape.n_classes),
         cd=table(ROW_BLOCK, pairs if shape.listed else 0),
@@ -177,8 +179,8 @@ class Extent:
     block_items: int  # of the row block that has most
 
 
-def make_gradients(room: Room, shape: Shape, extent: Extent, s: Array) -> Gradients:
-    """What the row stage writes; scores into ``s``, (B, C)."""
+def make_gradients(room: Room, shape: Shape, extent: Extent, owners: int, s: Array) -> Gradients:
+    """What the row stage writes for so many owners of features; scores into ``s``, (B, C)."""
     C, T, F = shape.n_classes, shape.dtype, shape.n_fields
     blocks = -(-extent.rows // ROW_BLOCK)
     most = min(ROW_BLOCK * shape.longest * (shape.longest - 1) // 2, F * (F + 1) // 2)  # slots of a row block
@@ -186,7 +188,7 @@ def make_gradients(room: Room, shape: Shape, extent: Extent, s: Array) -> Gradie
     return Gradients(
         s=s,
         g=room.take("g", T, C, extent.rows),
-        distinct=room.take("distinct", np.int64, blocks),
+        owned=room.take("owned", np.int64, blocks, owners + 1),
         feature=room.take("feature", np.int64, extent.items),
         w=room.take("block w", T, C, extent.items),
         V=room.take("block V", T, C, extent.items * shape.n_factors),
@@ -207,6 +209,8 @@ def fit_block(room: Room, shape: Shape, extent: Extent, block: Block) -> Block:
         gw=room.take("gw", T, C, items),
         gV=room.take("gV", T, C, items * shape.n_factors),
         local=room.take("local", np.int32, items),
+        met=room.take("met", np.int64, items),
+        moved=room.take("moved", np.int32, items),
     )
 
 

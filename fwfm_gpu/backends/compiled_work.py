@@ -58,8 +58,8 @@ class Gradients(NamedTuple):
 
     s: Array  # (B, C) T scores of the batch; all else is of some row blocks
     g: Array  # (C, rows) T
-    distinct: Array  # (blocks,) int64: how many features each block holds
-    feature: Array  # (items,) int64: which
+    owned: Array  # (blocks, owners + 1) int64: how many features of a block belong to earlier owners, at last: to all
+    feature: Array  # (items,) int64: the features of a block, owner after owner
     w: Array  # (C, items) T: the sums of gw
     V: Array  # (C, items * k) T: the sums of gV
     by_pair: Array  # (C, blocks, pairs) T: the sums of gR, where each pair has a slot of its own
@@ -77,6 +77,8 @@ class Block(NamedTuple):
     gw: Array  # (C, items) T
     gV: Array  # (C, items * k) T
     local: Array  # (items,) int32: which of the block's features each item has
+    met: Array  # (items,) int64: the block's features in the order in which they were met
+    moved: Array  # (items,) int32: where each of them stands by owner
     hashed: Array  # (a power of 2,) int32: features of the block by hash, -1: none
     slopes: Array  # (C,) float64
     cd: Array  # (ROW_BLOCK, pairs) T: c(a, b) * d(a, b), row by row
