@@ -65,7 +65,7 @@ def prepare(work: Work) -> None:
     task, group, z = work.task, work.group, len(work.task.pattern)
     if SHARES_R:
         pair = 0
-        for a in range(z):
+        for a in range(z if work.theta.n_factors else 0):  # the linear model has no pairs, and no room for them
             for b in range(a + 1, z):
                 group.r[pair, 0] = r_of(work.theta, 0, task.pattern[a], task.pattern[b])
                 pair += 1

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from engine_data import Spec, assert_same_bits, bits, drive, expected, make_problem, rows_of, start_of
 
+from fwfm_gpu import FieldMatrix
 from fwfm_gpu.backends import get_backend, lanes
 from fwfm_gpu.backends.lanes import (
     all_zero,
@@ -28,6 +29,9 @@ from fwfm_gpu.backends.lanes import (
     write_columns,
 )
 from fwfm_gpu.numerics import choose
+from fwfm_gpu.optimizers import AdaGrad
+from fwfm_gpu.parameters import Parameters
+from fwfm_gpu.recipe import Penalties, Recipe
 
 pytest.importorskip("numba", reason="numba is not installed: there is no compiled engine")
 
@@ -352,3 +356,26 @@ def lane_count(request, monkeypatch):
 )
 def test_any_number_of_lanes(lane_count, spec):
     assert_same_bits(drive(get_backend("cpu", n_threads=2), make_problem(spec)), expected(spec))
+
+
+@pytest.mark.parametrize("k", [0, 1, 3])
+@pytest.mark.parametrize("alike", [True, False])
+def test_tables_have_room_for_wide_rows(engine_in_python, k, alike):
+    """Uncompiled, what is outside of a table is an error; compiled, it is somebody else's memory."""
+    generator = np.random.default_rng(0)
+    rows = FieldMatrix.from_ids(generator.integers(5, size=(9, 12)), [5] * 12)
+    if not alike:
+        rows = FieldMatrix.from_matrix(rows.to_csr(), generator.permutation(rows.fields))
+    rows, y, order = rows.rounded("float32"), np.arange(9.0) % 2, np.arange(9)
+    w0, w, R = (np.ones(shape, np.float32) for shape in ((1,), (1, 60), (1, 12, 12)))
+    start = Parameters(w0, w, generator.normal(size=(1, 60, k)).astype(np.float32), R)
+    recipe = Recipe("logistic", AdaGrad(0.1), 9, Penalties())
+    models = []
+    for engine in (engine_in_python, get_backend("numpy")):
+        model, data = engine.load_model(start, None, recipe), engine.load_data(rows, y)
+        run = engine.begin(model, data, order)
+        engine.advance(run, 1)
+        assert engine.collect(run).batches == 1
+        models.append([*engine.fetch_model(model)[0].arrays().values(), engine.score(model, data)])
+    for got, want in zip(*models, strict=True):
+        np.testing.assert_array_equal(bits(got), bits(want))
