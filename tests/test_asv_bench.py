@@ -149,14 +149,26 @@ def test_what_is_tracked_has_a_unit():
 
 def test_the_peak_of_memory_is_seen_and_forgotten():
     memory = MODULES["training_memory"]
-    if not memory.PEAK.exists():
-        pytest.skip(f"{memory.PEAK} is not here: part of Linux")
-    memory.PEAK.write_text("5", encoding="ascii")
+    try:
+        memory.forget_peak()
+    except NotImplementedError as error:
+        pytest.skip(str(error))
     before = memory.read_memory("VmHWM")
-    np.ones(50_000_000, np.uint8)
-    assert memory.read_memory("VmHWM") >= before + 40_000_000
-    memory.PEAK.write_text("5", encoding="ascii")
-    assert memory.read_memory("VmHWM") < before + 40_000_000
+    np.ones(memory.FELT, np.uint8)
+    assert memory.read_memory("VmHWM") >= before + memory.FELT * 4 // 5
+    memory.forget_peak()
+    assert memory.read_memory("VmHWM") < before + memory.FELT * 4 // 5
+
+
+def test_a_system_that_does_not_forget_the_peak_is_not_measured(monkeypatch, tmp_path):
+    memory = MODULES["training_memory"]
+    monkeypatch.setattr(memory, "PEAK", tmp_path / "clear_refs")
+    with pytest.raises(NotImplementedError, match="is not here"):
+        memory.forget_peak()
+    memory.PEAK.touch()
+    monkeypatch.setattr(memory, "read_memory", {"VmHWM": 10 * memory.FELT, "VmRSS": memory.FELT}.__getitem__)
+    with pytest.raises(NotImplementedError, match="does not forget"):
+        memory.forget_peak()
 
 
 class Engine:
