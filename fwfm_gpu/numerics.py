@@ -21,6 +21,7 @@ __all__ = [
     "exp64",
     "flushes_subnormals",
     "pair_starts",
+    "power_of_two",
     "sigmoid64",
     "softmax64",
 ]
@@ -39,6 +40,11 @@ def choose(condition: Any, one: Any, other: Any) -> Any:
     return np.where(condition, one, other)
 
 
+def power_of_two(n: Any) -> Any:
+    """2**n in float64, n float64 and integral, -1022 <= n <= 1023. (Compiled, the bits of its exponent.)"""
+    return np.ldexp(1.0, np.int32(n))
+
+
 def exp64(x: Array) -> Array:
     """exp(x) for -700 <= x <= 700, within 1.2 ulp, the same bits everywhere (numerics 4).
 
@@ -55,7 +61,7 @@ def exp64(x: Array) -> Array:
     p = TAYLOR[13] * r + TAYLOR[12]
     for j in range(11, -1, -1):
         p = p * r + TAYLOR[j]
-    scaled: Array = np.ldexp(p, np.int32(n))  # a power of two: exact
+    scaled: Array = p * power_of_two(n)  # exact
     return scaled
 
 

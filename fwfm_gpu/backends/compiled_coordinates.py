@@ -105,7 +105,9 @@ def sum_features(cut: Cut, out: Gradients, touched: Touched, sums: Sums, owner: 
         begin, end = cut.begin[block] + out.owned[block, owner], cut.begin[block] + out.owned[block, owner + 1]
         for at in range(begin, end):
             prefetch(touched.rank, out.feature[min(at + 3 * AHEAD, end - 1)])
-            prefetch(sums.total.V, max(touched.rank[out.feature[min(at + AHEAD, end - 1)]], 0) * k)
+            ahead = max(touched.rank[out.feature[min(at + AHEAD, end - 1)]], 0)
+            prefetch(sums.total.w, ahead)
+            prefetch(sums.total.V, ahead * k)
             feature = out.feature[at]
             rank = touched.rank[feature]
             if rank < 0:
@@ -118,6 +120,7 @@ def sum_features(cut: Cut, out: Gradients, touched: Touched, sums: Sums, owner: 
                     store_some(V, rank * k + t, total, k - t)
 
 
+@inlined
 def meet_feature(touched: Touched, sums: Sums, feature: int, owner: int) -> int:
     """A feature that the batch has not touched before: its totals start at +0. Returns its rank."""
     rank = owner * touched.feature.shape[1] + touched.size[owner]
@@ -139,13 +142,13 @@ def step_features(update: Update, touched: Touched, sums: Sums, n_rows: Any, own
     drift, drifts = n_rows - n_rows, splat(n_rows - n_rows)  # x - x is 0, or NaN where x is not finite
     size = touched.size[owner]
     for place in range(size):
-        feature, ahead = touched.feature[owner, place], touched.feature[owner, min(place + AHEAD, size - 1)] * k
+        feature, ahead = touched.feature[owner, place], touched.feature[owner, min(place + AHEAD, size - 1)]
         f = owner * touched.feature.shape[1] + place
-        prefetch(theta.V, ahead)
+        fetch_ahead(theta, ahead, k)
         if MOMENTS > 0:
-            prefetch(first.V, ahead)
+            fetch_ahead(first, ahead, k)
         if MOMENTS > 1:
-            prefetch(second.V, ahead)
+            fetch_ahead(second, ahead, k)
         corrections = correct(update, update.counts[feature] + 1 if COUNTS else 1)
         linear, factors = (
             Given(update.rule, update.linear, corrections),
@@ -163,6 +166,13 @@ def step_features(update: Update, touched: Touched, sums: Sums, n_rows: Any, own
                 kept = (sums.total.V[c], sums.first.V[c], sums.second.V[c], f * k + t)
                 drifts = drifts + step_some(old, kept, k - t, n_rows, factors)
     return drift == n_rows - n_rows and all_zero(drifts)
+
+
+@inlined
+def fetch_ahead(arrays: Theta, feature: int, k: int) -> None:
+    """Say which coordinates come soon."""
+    prefetch(arrays.w, feature)
+    prefetch(arrays.V, feature * k)
 
 
 @inlined

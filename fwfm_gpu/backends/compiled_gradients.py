@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from fwfm_gpu.backends.compiled_alone import gather_alone, gradients_alone, lay_alone, r_of, score_alone
 from fwfm_gpu.backends.compiled_items import find_distinct, sum_items
 from fwfm_gpu.backends.compiled_rows import (
@@ -23,37 +21,16 @@ from fwfm_gpu.backends.compiled_rows import (
     scatter_factors,
     score_rows,
 )
+from fwfm_gpu.backends.compiled_slopes import lay_targets, scalar_slopes
 from fwfm_gpu.backends.compiled_slots import add_pairs, clear_pairs, keep_pairs, list_slots
 from fwfm_gpu.backends.compiled_work import ALONE, LISTED, LONGEST, PATTERNED, Side, Work, length_of, row_at
 from fwfm_gpu.backends.lanes import LANES, inlined, load, prefetch, store
-from fwfm_gpu.losses import logistic_slope
-from fwfm_gpu.numerics import EXP_LIMIT, ROW_BLOCK, exp64
-from fwfm_gpu.parameters import Array
+from fwfm_gpu.numerics import ROW_BLOCK
 
-__all__ = ["block_gradients", "prepare", "scalar_slopes", "softmax_slopes"]
-
-
-def scalar_slopes(s: Any, y: float, eps: float, slopes: Array) -> None:
-    """dL/ds of a row with one score (numerics 4)."""
-    slopes[0] = SLOPE(np.float64(s[0]), y, eps)
-
-
-def softmax_slopes(s: Any, y: float, eps: float, slopes: Array) -> None:
-    """dL/ds of a row with a score per class: `losses.softmax_gradient`, whose axes numba does not know (numerics 4)."""
-    top = np.float64(s[0])
-    for c in range(1, len(s)):
-        top = max(top, np.float64(s[c]))
-    total = 0.0
-    for c in range(len(s)):
-        shifted: Any = max(np.float64(s[c]) - top, -EXP_LIMIT)
-        slopes[c] = exp64(shifted)
-        total = total + slopes[c]
-    for c in range(len(s)):
-        slopes[c] = slopes[c] / total - (1 - eps if c == y else eps / (len(s) - 1))
+__all__ = ["block_gradients", "prepare"]
 
 
 # Bound when compiled.
-SLOPE = logistic_slope
 SLOPES = scalar_slopes
 
 LINE = 16  # numbers of 4 bytes that memory gives at once
@@ -89,13 +66,12 @@ def block_gradients(work: Work, number: int) -> None:
         side = open_side(work, first, at, short)
         for c in range(n_classes):
             store_scores(work, side, c, score_side(work, side, c))
-        for i in range(at, min(at + LANES, short)):
-            slopes_of(work, first + work.block.order[i])
+        store_slopes(work, first, at, short - at)
         if n_classes == 1:
             side_gradients(work, side, 0)
     if ALONE:
         for i in range(short, count):
-            long_row(work, first + work.block.order[i])
+            long_row(work, first, i)
     for c in range(n_classes):
         for at in range(0, short if n_classes > 1 else 0, LANES):
             side = open_side(work, first, at, short)
@@ -106,16 +82,18 @@ def block_gradients(work: Work, number: int) -> None:
         sum_items(work, number, c)
 
 
-def long_row(work: Work, position: int) -> None:
+def long_row(work: Work, first: int, at: int) -> None:
     """A row that goes alone; its gradients of R are made when the slots are listed."""
     theta, alone, out = work.theta, work.alone, work.out
-    row, start = row_at(work, position), work.block.starts[position % ROW_BLOCK]
+    place, row = work.block.order[at], work.block.picked[at]
+    position, start = first + place, work.block.starts[place]
     k = K if K else theta.n_factors
     lay_alone(work.rows, row, alone)
     for c in range(len(theta.w0)):
         gather_alone(theta, c, alone)
-        out.s[work.cut.first + position, c] = score_alone(theta, c, alone)
-    slopes_of(work, position)
+        work.group.s[c, 0] = score_alone(theta, c, alone)
+        out.s[work.cut.first + position, c] = work.group.s[c, 0]
+    store_slopes(work, first, at, 1)
     for c in range(len(theta.w0)):
         g, gV = out.g[c, position], work.block.gV[c]
         for a in range(alone.z[0]):
@@ -183,20 +161,19 @@ def score_side(work: Work, side: Side, c: int) -> Any:
 @inlined
 def store_scores(work: Work, side: Side, c: int, s: Any) -> None:
     """Scores, from lanes to rows."""
-    store(work.group.s, 0, s)
+    store(work.group.s, c * LANES, s)
     for lane in range(min(LANES, work.cut.n_rows - side.first - side.at, ROW_BLOCK - side.at)):
-        work.out.s[work.cut.first + side.first + work.block.order[side.at + lane], c] = work.group.s[lane]
+        work.out.s[work.cut.first + side.first + work.block.order[side.at + lane], c] = work.group.s[c, lane]
 
 
 @inlined
-def slopes_of(work: Work, position: int) -> None:
-    """g of one row."""
-    row = row_at(work, position)
-    weight = work.rows.weight[row] if len(work.rows.weight) else 1.0
-    g, slopes = work.out.g, work.block.slopes
-    SLOPES(work.out.s[work.cut.first + position], work.rows.y[row], work.task.smoothing, slopes)
-    for c in range(len(slopes)):
-        g[c, position] = g.dtype.type(weight * slopes[c])
+def store_slopes(work: Work, first: int, at: int, count: int) -> None:
+    """g of rows of a block, whose scores are in lanes."""
+    lay_targets(work.rows, work.block.picked, at, count, work.group)
+    SLOPES(work.group, work.task.smoothing)
+    for c in range(work.group.g.shape[0]):
+        for lane in range(min(LANES, count)):
+            work.out.g[c, first + work.block.order[at + lane]] = work.group.g[c, lane]
 
 
 @inlined
@@ -206,19 +183,19 @@ def side_gradients(work: Work, side: Side, c: int) -> None:
     k = K if K else work.theta.n_factors
     for lane in range(LANES):
         length, start = group.length[lane], 0
-        group.g[lane] = 0
+        group.g[c, lane] = 0
         if length > 0:
             position = work.block.order[side.at + lane]
             start = work.block.starts[position]
-            group.g[lane] = out.g[c, side.first + position]
+            group.g[c, lane] = out.g[c, side.first + position]
         for p in range(length):
-            work.block.gw[c, start + p] = group.g[lane] * group.x[p, lane]
+            work.block.gw[c, start + p] = group.g[c, lane] * group.x[p, lane]
             group.target[p, lane] = (start + p) * k
         for p in range(length, z):
             group.target[p, lane] = -1
     if k == 0:
         return
-    pair_gradients((side.shortest, z), group, load(group.g, 0))
+    pair_gradients((side.shortest, z), group, load(group.g, c * LANES))
     for a in range(0, z, 2):
         position_gradients(k, a, z, group)
         scatter_factors(k, 0, group.target[a], group, work.block.gV[c])

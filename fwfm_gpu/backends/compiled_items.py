@@ -14,49 +14,62 @@ from fwfm_gpu.numerics import ROW_BLOCK
 __all__ = ["find_distinct", "sum_items"]
 
 MULTIPLIER, HASH_BITS = 0x9E3779B97F4A7C1, 32  # of a multiplicative hash
+NOT_MET = (1 << 31) - 1
 
 
 def find_distinct(work: Work, number: int, count: int) -> None:
-    """The plan of a block: its distinct features by owner, and which of them each item has. Integers only."""
+    """The plan of a block: its distinct features by owner, and which of them each item has. Integers only.
+
+    Whether a feature was met before is as good as random, so nothing branches on it: each is put behind those that
+    were met, and found there when the table of hashes knows no earlier place.
+    """
     block, rows = work.block, work.rows
-    distinct, item, mask = 0, 0, len(block.hashed) - 1
+    met, hashed = block.met, block.hashed
+    item, mask = 0, len(hashed) - 1
+    distinct: Any = 0
+    for at in range(len(hashed)):
+        hashed[at] = NOT_MET
     for i in range(count):
         row = row_at(work, number * ROW_BLOCK + i)
         for p in range(rows.indptr[row], rows.indptr[row + 1]):
             feature: Any = np.int64(rows.indices[p])
+            met[distinct] = feature
             at = (feature * MULTIPLIER >> HASH_BITS) & mask
-            while block.hashed[at] >= 0 and block.met[block.hashed[at]] != feature:
+            while met[min(hashed[at], distinct)] != feature:
                 at = at + 1 & mask
-            if block.hashed[at] < 0:
-                block.hashed[at], block.met[distinct] = distinct, feature
-                distinct += 1
-            block.local[item] = block.hashed[at]
+            local = min(hashed[at], distinct)
+            hashed[at], block.local[item] = local, local
+            distinct += np.int64(local == distinct)
             item += 1
-    for at in range(len(block.hashed)):
-        block.hashed[at] = -1
-    share_out(work, number, distinct)
-    for i in range(item):
-        block.local[i] = block.moved[block.local[i]]
+    share_out(work, number, distinct, item)
 
 
-def share_out(work: Work, number: int, distinct: int) -> None:
+def share_out(work: Work, number: int, distinct: int, items: int) -> None:
     """The features of a block, owner after owner."""
     block, owned = work.block, work.out.owned
     owners, begin = owned.shape[1] - 1, work.cut.begin[number]
+    if owners == 1:
+        owned[number, 0], owned[number, 1] = 0, distinct
+        for i in range(distinct):
+            work.out.feature[begin + i] = block.met[i]
+        return
     for owner in range(owners + 1):
         owned[number, owner] = 0
     for i in range(distinct):
-        owned[number, block.met[i] % owners + 1] += 1
+        block.moved[i] = block.met[i] % owners
+        owned[number, block.moved[i] + 1] += 1
     for owner in range(owners):
         owned[number, owner + 1] += owned[number, owner]
     for i in range(distinct):
-        owner = block.met[i] % owners
+        owner = block.moved[i]
         block.moved[i] = owned[number, owner]
         work.out.feature[begin + block.moved[i]] = block.met[i]
         owned[number, owner] += 1
     for owner in range(owners, 0, -1):
         owned[number, owner] = owned[number, owner - 1]
     owned[number, 0] = 0
+    for i in range(items):
+        block.local[i] = block.moved[block.local[i]]
 
 
 def sum_items(work: Work, number: int, c: int) -> None:

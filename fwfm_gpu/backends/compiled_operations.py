@@ -39,8 +39,13 @@ def among(builder: Any, many: Any, count: int) -> Any:
     )
 
 
+def same(kind: Any, number: int) -> Any:
+    """An integer, or as many as a vector has."""
+    return ir.Constant(kind, [number] * kind.count if isinstance(kind, ir.VectorType) else number)
+
+
 def zeros(vector: Any) -> Any:
-    return ir.Constant(vector, [0] * vector.count)
+    return same(vector, 0)
 
 
 def rotate(builder: Any, vectors: list[Any], times: int) -> list[Any]:
@@ -64,7 +69,7 @@ def join(builder: Any, vectors: list[Any]) -> Any:
 
 @cache
 def operations(count: int) -> dict[Any, Any]:
-    """The operations of lanes.py, and `numerics.choose`, for so many lanes."""
+    """The operations of lanes.py, `numerics.choose` and `numerics.power_of_two`, for so many lanes."""
     bits = count.bit_length() - 1  # count is 2 to this power
 
     def starts(context: Any, builder: Any, places: Any, array: Any) -> list[Any]:
@@ -89,7 +94,8 @@ def operations(count: int) -> dict[Any, Any]:
         def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             values = args[1:]
             if isinstance(kind, Lanes):
-                values = [operand(builder, *pair, count) for pair in zip(args[1:], sig.args[1:], strict=True)]
+                vector = context.get_value_type(kind)
+                values = [operand(builder, *pair, vector) for pair in zip(args[1:], sig.args[1:], strict=True)]
             return builder.select(args[0], *values)
 
         return kind(condition, one, other), emit
@@ -141,6 +147,32 @@ def operations(count: int) -> dict[Any, Any]:
             return vector
 
         return Lanes(array.dtype, count)(array, at), emit
+
+    def widened(context: Any, value: Any) -> Any:
+        kind = Lanes(types.float64, count)
+
+        def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return args[0] if value == kind else builder.fpext(args[0], context.get_value_type(kind))
+
+        return kind(value), emit
+
+    def narrowed(context: Any, value: Any, array: Any) -> Any:
+        kind = Lanes(array.dtype, count)
+
+        def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return args[0] if value == kind else builder.fptrunc(args[0], context.get_value_type(kind))
+
+        return kind(value, array), emit
+
+    def power_of_two(context: Any, n: Any) -> Any:
+        def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            kind = args[0].type
+            wide = INT64 if n == types.float64 else ir.VectorType(INT64, count)
+            name = f"llvm.fptosi.sat.{suffix(wide)}.{suffix(kind)}"
+            biased = builder.add(instruct(builder, name, wide, args), same(wide, 1023))
+            return builder.bitcast(builder.shl(biased, same(wide, 52)), kind)
+
+        return n(n), emit
 
     def read_columns(context: Any, into: Any, at: Any, table: Any, places: Any, skip: Any, width: Any) -> Any:
         m = width.literal_value
@@ -207,8 +239,10 @@ def operations(count: int) -> dict[Any, Any]:
         return types.void(array, types.int64), emit
 
     known = [tables, splat, first_lanes, load, load_some, store, store_some, gather, sum_lanes, all_zero, prefetch]
+    known += [widened, narrowed]
     found = {getattr(lanes, emit.__name__): intrinsic(emit) for emit in known}
     literal = {
         getattr(lanes, emit.__name__): intrinsic(prefer_literal=True)(emit) for emit in (read_columns, write_columns)
     }
-    return found | literal | {numerics.choose: intrinsic(choose)}
+    of_formulas = {numerics.choose: intrinsic(choose), numerics.power_of_two: intrinsic(power_of_two)}
+    return found | literal | of_formulas

@@ -64,8 +64,11 @@ class Group(NamedTuple):
     field: Array  # (z, LANES) int64
     x: Array  # (z, LANES) T, 0 behind a row's end
     w: Array  # (z, LANES) T
-    s: Array  # (LANES,) T
-    g: Array  # (LANES,) T
+    y: Array  # (LANES,) float64
+    weight: Array  # (LANES,) float64, 0 where there is no row
+    e: Array  # (C, LANES) float64
+    s: Array  # (C, LANES) T
+    g: Array  # (C, LANES) T
     G: Array  # (z * k * LANES,) T, k rounded up to a multiple of 4 with zeros
     gV: Array  # (2 * k * LANES,) T
     D: Array  # (pairs, LANES) T
@@ -96,11 +99,12 @@ def lay_out(rows: Rows, row_numbers: Array, first: int, count: int, group: Group
 
 
 def fetch_ahead(rows: Rows, theta: Theta, row_numbers: Array, first: int, count: int) -> None:
-    """Say which factors will be gathered for the next rows."""
+    """Say which parameters will be gathered for the next rows."""
     k = K if K else theta.n_factors
     for i in range(first, first + count):
         row = row_numbers[i]
         for p in range(rows.indptr[row], rows.indptr[row + 1]):
+            prefetch(theta.w, np.int64(rows.indices[p]))
             prefetch(theta.V, np.int64(rows.indices[p]) * k)
 
 

@@ -12,7 +12,7 @@ from fwfm_gpu.backends import compiled_coordinates as coordinates
 from fwfm_gpu.backends.compiled import machine, widest_lanes
 from fwfm_gpu.backends.compiled_batch import sum_batch, sum_cut, sum_others_of_cut, work_blocks
 from fwfm_gpu.backends.compiled_coordinates import Touched, Update
-from fwfm_gpu.backends.compiled_gradients import scalar_slopes, softmax_slopes
+from fwfm_gpu.backends.compiled_slopes import scalar_slopes, softmax_slopes
 from fwfm_gpu.backends.compiled_tables import (
     Extent,
     Room,

@@ -117,8 +117,7 @@ def make_worker(shape: Shape, lanes: int) -> tuple[Block, Group, Alone]:
         local=np.zeros(0, np.int32),
         met=integers(0),
         moved=np.zeros(0, np.int32),
-        hashed=np.full(2, -1, np.int32),
-        slopes=np.zeros(shape.n_classes),
+        hashed=np.zeros(0, np.int32),
         cd=table(ROW_BLOCK, pairs if shape.listed else 0),
         longest=integers(ROW_BLOCK),
         row_sum=table(slots),
@@ -133,8 +132,11 @@ def make_worker(shape: Shape, lanes: int) -> tuple[Block, Group, Alone]:
         field=integers(z + 1, lanes),
         x=table(z + 1, lanes),
         w=table(z + 1, lanes),
-        s=table(lanes),
-        g=table(lanes),
+        y=np.zeros(lanes),
+        weight=np.zeros(lanes),
+        e=np.zeros((shape.n_classes, lanes)),
+        s=table(shape.n_classes, lanes),
+        g=table(shape.n_classes, lanes),
         G=table(max(z, 1) * k4 * lanes),
         gV=table(2 * k4 * lanes),
         D=table(pairs + lanes, lanes),
@@ -203,13 +205,12 @@ def fit_block(room: Room, shape: Shape, extent: Extent, block: Block) -> Block:
     """A thread's tables of a row block, large enough for its items."""
     C, T, items = shape.n_classes, shape.dtype, extent.block_items
     places = 1 << (2 * items).bit_length()
-    if len(block.hashed) < places:
-        block = block._replace(hashed=np.full(places, -1, np.int32))
     return block._replace(
         gw=room.take("gw", T, C, items),
         gV=room.take("gV", T, C, items * shape.n_factors),
         local=room.take("local", np.int32, items),
-        met=room.take("met", np.int64, items),
+        hashed=room.take("hashed", np.int32, places),
+        met=room.take("met", np.int64, items + 1),
         moved=room.take("moved", np.int32, items),
     )
 

@@ -65,23 +65,26 @@ def instruct(builder: Any, name: str, answer: Any, arguments: list[Any]) -> Any:
 
 
 def suffix(vector: Any) -> str:
-    """How LLVM calls a vector in the name of an instruction."""
-    return f"v{vector.count}" + {"float": "f32", "double": "f64", "i64": "i64", "i32": "i32"}[str(vector.element)]
+    """How LLVM calls a vector, or a number, in the name of an instruction."""
+    names = {"float": "f32", "double": "f64", "i64": "i64", "i32": "i32"}
+    return f"v{vector.count}" + names[str(vector.element)] if isinstance(vector, ir.VectorType) else names[str(vector)]
 
 
-def operand(builder: Any, value: Any, value_type: Any, count: int) -> Any:
+def operand(builder: Any, value: Any, value_type: Any, vector: Any) -> Any:
     """Lanes as they are, a number spread over lanes."""
-    return value if isinstance(value_type, Lanes) else spread(builder, value, count)
+    if isinstance(value_type, types.IntegerLiteral):
+        return ir.Constant(vector, [value_type.literal_value] * vector.count)
+    return value if isinstance(value_type, Lanes) else spread(builder, value, vector.count)
 
 
 def same_lanes(arguments: tuple[Any, ...]) -> Lanes | None:
-    """The one type of lanes among operands, where any number beside it is of its dtype: nothing is widened."""
+    """The one type of lanes among operands, where any number beside it is of its dtype, or an integer of the source."""
     found = {argument for argument in arguments if isinstance(argument, Lanes)}
     if len(found) != 1:
         return None
     (kind,) = found
-    plain = (types.unliteral(argument) for argument in arguments if not isinstance(argument, Lanes))
-    return kind if all(argument == kind.dtype for argument in plain) else None
+    plain = (argument for argument in arguments if not isinstance(argument, Lanes | types.IntegerLiteral))
+    return kind if all(types.unliteral(argument) == kind.dtype for argument in plain) else None
 
 
 def register_operation(function: Any, emit: Callable[..., Any], compares: bool = False) -> None:
@@ -99,11 +102,13 @@ def register_operation(function: Any, emit: Callable[..., Any], compares: bool =
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         kind = same_lanes(sig.args)
         assert kind is not None
-        values = [operand(builder, *pair, kind.count) for pair in zip(args, sig.args, strict=True)]
+        vector = context.get_value_type(kind)
+        values = [operand(builder, *pair, vector) for pair in zip(args, sig.args, strict=True)]
         return emit(builder, isinstance(kind.dtype, types.Float), *values)
 
     infer_global(function)(Template)
-    for shape in ((Lanes,), (Lanes, Lanes), (Lanes, types.Number), (types.Number, Lanes)):
+    numbers = (types.Number, types.IntegerLiteral)
+    for shape in ((Lanes,), (Lanes, Lanes), *((Lanes, number) for number in numbers), *((n, Lanes) for n in numbers)):
         lower_builtin(function, *shape)(lower)
 
 
@@ -116,7 +121,7 @@ def comparison(sign: str) -> Callable[..., Any]:
 
 
 def of_llvm(name: str) -> Callable[..., Any]:
-    return lambda builder, floats, a: instruct(builder, f"{name}.{suffix(a.type)}", a.type, [a])
+    return lambda builder, floats, *a: instruct(builder, f"{name}.{suffix(a[0].type)}", a[0].type, list(a))
 
 
 for sign, names in {
@@ -126,11 +131,14 @@ for sign, names in {
     operator.truediv: ("fdiv", "sdiv"),
 }.items():
     register_operation(sign, arithmetic(*names))
-for sign, text in {operator.lt: "<", operator.le: "<=", operator.gt: ">", operator.ge: ">="}.items():
+for sign, text in {operator.lt: "<", operator.le: "<=", operator.gt: ">", operator.ge: ">=", operator.eq: "=="}.items():
     register_operation(sign, comparison(text), compares=True)
 register_operation(operator.neg, lambda builder, floats, a: builder.fneg(a))
 register_operation(np.sqrt, of_llvm("llvm.sqrt"))
 register_operation(np.abs, of_llvm("llvm.fabs"))
+register_operation(np.rint, of_llvm("llvm.rint"))
+register_operation(np.minimum, of_llvm("llvm.minimum"))
+register_operation(np.maximum, of_llvm("llvm.maximum"))
 
 
 class Table(types.Type):

@@ -77,10 +77,9 @@ class Block(NamedTuple):
     gw: Array  # (C, items) T
     gV: Array  # (C, items * k) T
     local: Array  # (items,) int32: which of the block's features each item has
-    met: Array  # (items,) int64: the block's features in the order in which they were met
+    met: Array  # (items + 1,) int64: the block's features in the order in which they were met
     moved: Array  # (items,) int32: where each of them stands by owner
-    hashed: Array  # (a power of 2,) int32: features of the block by hash, -1: none
-    slopes: Array  # (C,) float64
+    hashed: Array  # (a power of 2,) int32: where features stand among those met, by hash
     cd: Array  # (ROW_BLOCK, pairs) T: c(a, b) * d(a, b), row by row
     longest: Array  # (ROW_BLOCK,) int64: the longest of the rows beside a row, which numbers its pairs
     row_sum: Array  # (F * F,) T: sums of one row by slot

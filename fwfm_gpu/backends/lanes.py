@@ -17,8 +17,8 @@ import numpy as np
 
 from fwfm_gpu.parameters import Array
 
-__all__ = ["LANES", "all_zero", "first_lanes", "gather", "inlined", "load", "load_some", "prefetch"]
-__all__ += ["read_columns", "splat", "store", "store_some", "sum_lanes", "tables", "write_columns"]
+__all__ = ["LANES", "all_zero", "first_lanes", "gather", "inlined", "load", "load_some", "narrowed", "prefetch"]
+__all__ += ["read_columns", "splat", "store", "store_some", "sum_lanes", "tables", "widened", "write_columns"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -73,6 +73,16 @@ def store_some(array: Array, at: int, lanes: Any, count: int) -> None:
 def gather(array: Array, at: Any) -> Any:
     """One number per lane, from the positions in ``at``, lanes of int64."""
     return array.reshape(-1)[at]
+
+
+def widened(lanes: Any) -> Any:
+    """The same numbers in float64."""
+    return lanes.astype(np.float64)
+
+
+def narrowed(lanes: Any, array: Array) -> Any:
+    """Lanes of float64, rounded to the dtype of an array."""
+    return lanes.astype(array.dtype)
 
 
 def read_columns(into: Array, at: int, table: Array, places: Array, skip: int, width: int) -> None:

@@ -19,6 +19,7 @@ from fwfm_gpu.backends.lanes import (
     gather,
     load,
     load_some,
+    narrowed,
     prefetch,
     read_columns,
     splat,
@@ -26,9 +27,10 @@ from fwfm_gpu.backends.lanes import (
     store_some,
     sum_lanes,
     tables,
+    widened,
     write_columns,
 )
-from fwfm_gpu.numerics import choose
+from fwfm_gpu.numerics import choose, exp64, power_of_two, sigmoid64
 from fwfm_gpu.optimizers import AdaGrad
 from fwfm_gpu.parameters import Parameters
 from fwfm_gpu.recipe import Penalties, Recipe
@@ -121,6 +123,17 @@ def calculate_floats(left, right, number, out):
     a, b = load(left, 1), load(right, 1)
     for i, c in enumerate((a / b, a / number, number / a, np.sqrt(a), np.abs(a), -a, -np.sqrt(np.abs(a)) / b)):
         store(out, i * LANES, c)
+    least, most = np.minimum(a, b) + 0, np.maximum(a, number) + 0  # which of two zeros is taken is not said
+    for i, c in enumerate((np.rint(a), least, most, 1 / a, a - 3, choose(a == b, a, b))):
+        store(out, (7 + i) * LANES, c)
+
+
+def pass_through_float64(left, right, number, out):
+    left, right, out = tables(left), tables(right), tables(out)
+    wide = widened(load(left, 1)) / widened(load(right, 1))
+    store(out, 0, narrowed(wide, out))
+    store(out, LANES, narrowed(exp64(np.minimum(np.abs(wide), 700.0)), out))
+    store(out, 2 * LANES, narrowed(sigmoid64(widened(load(left, 1))), out))
 
 
 @pytest.mark.parametrize("function", [calculate, compare], ids=lambda function: function.__name__)
@@ -136,6 +149,21 @@ def test_numbers_of_floats(case):
     for seed in range(20):
         left, right = case.numbers(SIZE, seed=seed), case.numbers(SIZE, seed=100 + seed)
         case.check(calculate_floats, left, right, right[0], case.numbers(SIZE))
+        case.check(pass_through_float64, left, right, right[0], case.numbers(SIZE))
+
+
+def powers(n, out):
+    n, out = tables(n), tables(out)
+    for i in range(len(n)):
+        out[i] = power_of_two(n[i])
+    for at in range(0, len(n) - LANES + 1, LANES):
+        store(out, len(n) + at, power_of_two(load(n, at)))
+
+
+@cases(np.float64)
+def test_powers_of_two(case):
+    n = np.arange(-1022.0, 1024.0)
+    case.check(powers, n[: len(n) // case.lanes * case.lanes], np.zeros(2 * len(n)))
 
 
 # ---- to and from tables
