@@ -6,6 +6,7 @@ n feature, f field, k factor, c class. A class axis is always present; logistic 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +14,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "Counts", "OptimizerState", "Parameters"]
+__all__ = ["Array", "Counts", "OptimizerState", "Parameters", "make_aligned"]
 
 Array = NDArray[Any]
+
+
+CACHE_LINE = 64  # bytes that memory gives at once
+
+
+def make_aligned(shape: tuple[int, ...], dtype: Any) -> Array:
+    """Uninitialised memory that starts where a cache line does: 16 float32 in a row then take one line, not two."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(size + CACHE_LINE, np.uint8)
+    start = -memory.ctypes.data % CACHE_LINE
+    array: Array = memory[start : start + size].view(dtype).reshape(shape)
+    return array
+
+
+def copy_aligned(array: Array) -> Array:
+    """An own, writable, C-ordered array (see `make_aligned`)."""
+    copy = make_aligned(array.shape, array.dtype)
+    copy[...] = array
+    return copy
 
 
 @dataclass(frozen=True)
@@ -60,7 +80,7 @@ class Parameters:
 
     def copy(self) -> Parameters:
         """Own, writable, C-ordered arrays."""
-        return self.map(lambda array: np.array(array, order="C", copy=True))
+        return self.map(copy_aligned)
 
 
 @dataclass(frozen=True)

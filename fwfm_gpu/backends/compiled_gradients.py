@@ -11,6 +11,7 @@ from fwfm_gpu.backends.compiled_alone import gather_alone, gradients_alone, lay_
 from fwfm_gpu.backends.compiled_items import find_distinct, sum_items
 from fwfm_gpu.backends.compiled_rows import (
     SHARES_R,
+    TOGETHER,
     K,
     fetch_ahead,
     gather_parameters,
@@ -196,11 +197,10 @@ def side_gradients(work: Work, side: Side, c: int) -> None:
     if k == 0:
         return
     pair_gradients((side.shortest, z), group, load(group.g, c * LANES))
-    for a in range(0, z, 2):
+    for a in range(0, z, TOGETHER):
         position_gradients(k, a, z, group)
-        scatter_factors(k, 0, group.target[a], group, work.block.gV[c])
-        if a + 1 < z:
-            scatter_factors(k, 1, group.target[a + 1], group, work.block.gV[c])
+        for i in range(min(TOGETHER, z - a)):
+            scatter_factors(k, i, group.target[a + i], group, work.block.gV[c])
     if LISTED:
         keep_pairs(work, side)
     elif work.task.learns_R:

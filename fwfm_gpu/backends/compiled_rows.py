@@ -30,6 +30,8 @@ K = 0  # factors; 0: as many as V has
 KEEPS = True  # whether d of all pairs is kept, for gradients
 SHARES_R = False  # whether r of a pair is the same for all rows, and looked up once for all
 
+TOGETHER = 4  # positions whose gradients are made together
+
 
 class Theta(NamedTuple):
     """Parameters of all classes."""
@@ -70,10 +72,10 @@ class Group(NamedTuple):
     s: Array  # (C, LANES) T
     g: Array  # (C, LANES) T
     G: Array  # (z * k * LANES,) T, k rounded up to a multiple of 4 with zeros
-    gV: Array  # (2 * k * LANES,) T
+    gV: Array  # (TOGETHER * k * LANES,) T
     D: Array  # (pairs, LANES) T
     r: Array  # (pairs, LANES) T
-    Q: Array  # (1 + z, 1 + z, LANES) T
+    Q: Array  # (TOGETHER + z, 1 + z, LANES) T
 
 
 def lay_out(rows: Rows, row_numbers: Array, first: int, count: int, group: Group) -> tuple[int, int]:
@@ -269,63 +271,36 @@ def pair_gradients(shape: tuple[int, int], group: Group, g: Any) -> None:
 
 
 def position_gradients(k: int, a: int, z: int, group: Group) -> None:
-    """gV of the positions a and a + 1, partners ascending from +0, into ``group.gV`` (numerics 5).
+    """gV of the positions a to a + 3, partners ascending from +0, into ``group.gV`` (numerics 5).
 
-    At b = a the table q is 0, which adds nothing. Eight or four factors are taken at a time.
+    At b = a the table q is 0, which adds nothing. Four factors are made at a time.
     """
-    k4 = factors_in_table(k)
-    t = 0
-    while k4 - t >= 8:
-        eight_gradients(k4, (a, t), z, group)
-        t += 8
-    if t < k4:
-        four_gradients(k4, (a, t), z, group)
-
-
-def eight_gradients(k4: int, which: tuple[int, int], z: int, group: Group) -> None:
-    """`position_gradients`, of the factors t to t + 7."""
-    G, Q, gV, row = group.G, group.Q, group.gV, group.Q.shape[1]
-    a, t = which
+    G, Q, gV = group.G, group.Q, group.gV
+    row, step = Q.shape[1] * LANES, factors_in_table(k) * LANES
     nothing = splat(G.dtype.type(0))
-    v_0 = v_1 = v_2 = v_3 = v_4 = v_5 = v_6 = v_7 = nothing
-    u_0 = u_1 = u_2 = u_3 = u_4 = u_5 = u_6 = u_7 = nothing
-    for b in range(z):
-        j = (b * k4 + t) * LANES
-        q_v, q_u = load(Q, (a * row + b) * LANES), load(Q, ((a + 1) * row + b) * LANES)
-        V_0, V_1, V_2, V_3 = load(G, j), load(G, j + LANES), load(G, j + 2 * LANES), load(G, j + 3 * LANES)
-        v_0, v_1, v_2, v_3 = v_0 + q_v * V_0, v_1 + q_v * V_1, v_2 + q_v * V_2, v_3 + q_v * V_3
-        u_0, u_1, u_2, u_3 = u_0 + q_u * V_0, u_1 + q_u * V_1, u_2 + q_u * V_2, u_3 + q_u * V_3
-        j += 4 * LANES
-        V_4, V_5, V_6, V_7 = load(G, j), load(G, j + LANES), load(G, j + 2 * LANES), load(G, j + 3 * LANES)
-        v_4, v_5, v_6, v_7 = v_4 + q_v * V_4, v_5 + q_v * V_5, v_6 + q_v * V_6, v_7 + q_v * V_7
-        u_4, u_5, u_6, u_7 = u_4 + q_u * V_4, u_5 + q_u * V_5, u_6 + q_u * V_6, u_7 + q_u * V_7
-    i, j = t * LANES, (k4 + t) * LANES
-    store_four(gV, i, v_0, v_1, v_2, v_3)
-    store_four(gV, i + 4 * LANES, v_4, v_5, v_6, v_7)
-    store_four(gV, j, u_0, u_1, u_2, u_3)
-    store_four(gV, j + 4 * LANES, u_4, u_5, u_6, u_7)
+    for t in range(0, step, 4 * LANES):
+        u_0 = u_1 = u_2 = u_3 = v_0 = v_1 = v_2 = v_3 = nothing
+        w_0 = w_1 = w_2 = w_3 = x_0 = x_1 = x_2 = x_3 = nothing
+        for b in range(z):
+            i, j = a * row + b * LANES, b * step + t
+            V_0, V_1, V_2, V_3 = load(G, j), load(G, j + LANES), load(G, j + 2 * LANES), load(G, j + 3 * LANES)
+            q = load(Q, i)
+            u_0, u_1, u_2, u_3 = u_0 + q * V_0, u_1 + q * V_1, u_2 + q * V_2, u_3 + q * V_3
+            q = load(Q, i + row)
+            v_0, v_1, v_2, v_3 = v_0 + q * V_0, v_1 + q * V_1, v_2 + q * V_2, v_3 + q * V_3
+            q = load(Q, i + 2 * row)
+            w_0, w_1, w_2, w_3 = w_0 + q * V_0, w_1 + q * V_1, w_2 + q * V_2, w_3 + q * V_3
+            q = load(Q, i + 3 * row)
+            x_0, x_1, x_2, x_3 = x_0 + q * V_0, x_1 + q * V_1, x_2 + q * V_2, x_3 + q * V_3
+        store_four(gV, t, u_0, u_1, u_2, u_3)
+        store_four(gV, t + step, v_0, v_1, v_2, v_3)
+        store_four(gV, t + 2 * step, w_0, w_1, w_2, w_3)
+        store_four(gV, t + 3 * step, x_0, x_1, x_2, x_3)
 
 
-def four_gradients(k4: int, which: tuple[int, int], z: int, group: Group) -> None:
-    """`position_gradients`, of the factors t to t + 3."""
-    G, Q, gV, row = group.G, group.Q, group.gV, group.Q.shape[1]
-    a, t = which
-    nothing = splat(G.dtype.type(0))
-    v_0 = v_1 = v_2 = v_3 = nothing
-    u_0 = u_1 = u_2 = u_3 = nothing
-    for b in range(z):
-        j = (b * k4 + t) * LANES
-        q_v, q_u = load(Q, (a * row + b) * LANES), load(Q, ((a + 1) * row + b) * LANES)
-        V_0, V_1, V_2, V_3 = load(G, j), load(G, j + LANES), load(G, j + 2 * LANES), load(G, j + 3 * LANES)
-        v_0, v_1, v_2, v_3 = v_0 + q_v * V_0, v_1 + q_v * V_1, v_2 + q_v * V_2, v_3 + q_v * V_3
-        u_0, u_1, u_2, u_3 = u_0 + q_u * V_0, u_1 + q_u * V_1, u_2 + q_u * V_2, u_3 + q_u * V_3
-    store_four(gV, t * LANES, v_0, v_1, v_2, v_3)
-    store_four(gV, (k4 + t) * LANES, u_0, u_1, u_2, u_3)
-
-
-def scatter_factors(k: int, half: int, places: Array, group: Group, gV: Array) -> None:
+def scatter_factors(k: int, which: int, places: Array, group: Group, gV: Array) -> None:
     """The gradients of one position, from lanes to items."""
-    t, at = 0, half * factors_in_table(k) * LANES
+    t, at = 0, which * factors_in_table(k) * LANES
     if LANES >= 16:
         while k - t >= 16:
             write_columns(gV, places, t, group.gV, at + t * LANES, 16)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from fwfm_gpu.backends.compiled_alone import Alone
 from fwfm_gpu.backends.compiled_coordinates import Sums, Totals, Update
-from fwfm_gpu.backends.compiled_rows import Group, Rows, Theta, factors_in_table
+from fwfm_gpu.backends.compiled_rows import TOGETHER, Group, Rows, Theta, factors_in_table
 from fwfm_gpu.backends.compiled_work import LONGEST, Block, Gradients, Task
 from fwfm_gpu.backends.numpy_resident import Data, Model
 from fwfm_gpu.numerics import ROW_BLOCK
 from fwfm_gpu.optimizers import Adam, Corrections
-from fwfm_gpu.parameters import Array, Parameters
+from fwfm_gpu.parameters import Array, Parameters, make_aligned
 
 __all__ = ["Shape", "as_argument", "fit_block", "make_gradients", "make_rows", "make_sums", "make_task", "make_theta"]
 __all__ += ["make_update", "make_worker"]
@@ -102,11 +104,12 @@ def make_worker(shape: Shape, lanes: int) -> tuple[Block, Group, Alone]:
     k, k4 = shape.n_factors, factors_in_table(shape.n_factors)
     slots, padded = shape.n_fields**2 if shape.listed else 0, round_up(shape.longest + 1)
 
-    def integers(*sizes: int) -> Array:
-        return np.zeros(sizes, np.int64)
+    def table(*sizes: int, dtype: Any = T) -> Array:
+        zeros = make_aligned(sizes, dtype)
+        zeros.fill(0)
+        return zeros
 
-    def table(*sizes: int) -> Array:
-        return np.zeros(sizes, T)
+    integers = partial(table, dtype=np.int64)
 
     block = Block(
         order=integers(ROW_BLOCK),
@@ -138,10 +141,10 @@ def make_worker(shape: Shape, lanes: int) -> tuple[Block, Group, Alone]:
         s=table(shape.n_classes, lanes),
         g=table(shape.n_classes, lanes),
         G=table(max(z, 1) * k4 * lanes),
-        gV=table(2 * k4 * lanes),
+        gV=table(TOGETHER * k4 * lanes),
         D=table(pairs + lanes, lanes),
         r=table(pairs + lanes, lanes),
-        Q=table(1 + z, 1 + z, lanes),
+        Q=table(TOGETHER + z, 1 + z, lanes),
     )
     alone = Alone(
         z=integers(1),
@@ -165,10 +168,10 @@ class Room:
 
     def take(self, name: str, dtype: Any, *sizes: int) -> Array:
         """Uninitialised memory under a name: what was taken before under the same name is given up."""
-        wanted = int(np.prod(sizes))  # integers
+        wanted = math.prod(sizes)
         if name not in self.arrays or len(self.arrays[name]) < wanted:
             self.arrays.pop(name, None)
-            self.arrays[name] = np.empty(wanted + wanted // 8, dtype)
+            self.arrays[name] = make_aligned((wanted + wanted // 8,), dtype)
         return self.arrays[name][:wanted].reshape(sizes)
 
 

@@ -59,7 +59,7 @@ class HostEngine:
         if recipe is None:
             return Model(parameters.map(np.ascontiguousarray))  # only read: shared with the caller
         own = parameters.copy()
-        return Model(own, recipe.start_state(own) if state is None else state.copy(), recipe)
+        return Model(own, (recipe.start_state(own) if state is None else state).copy(), recipe)
 
     def copy_model(self, model: Model) -> Model:
         return Model(*self.fetch_model(model), model.recipe)
