@@ -67,7 +67,7 @@ def test_what_is_warm_is_read_and_not_compiled():
     for told in (first, second):
         assert {kernel["kernel"] for kernel in told["kernels"]} >= {
             *("sum_batch", "work_blocks", "sum_cut", "score_blocks", "score_one"),
-            *("step_features", "step_others", "put_back_features", "put_back_others", "close_batch"),
+            *("step_features", "step_others", "put_back_features", "put_back_others"),
         }
         assert {kernel["rows"] for kernel in told["kernels"]} == {"alike", "unlike", "single"}
         variant = {"dtype": "float32", "n_factors": 8, "loss": "logistic", "optimizer": "adagrad"}

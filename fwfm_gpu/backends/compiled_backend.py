@@ -58,18 +58,6 @@ class Run:
         assert recipe is not None
         return self.order[self.batches * recipe.batch_size : (self.batches + 1) * recipe.batch_size]
 
-    def step(self, rows: Array) -> float | None:
-        """One mini-batch. Returns its summed loss, or None when a score or a new parameter is not finite."""
-        model, data = self.stepper.model, self.stepper.data
-        assert model.recipe is not None and data.y is not None
-        s_bc = np.empty((len(rows), model.parameters.n_classes), model.parameters.dtype)
-        if not self.stepper.step(rows, s_bc):
-            return None
-        weight = None if data.weight is None else data.weight[rows]
-        smoothing = model.recipe.label_smoothing
-        with np.errstate(all="ignore"):
-            return model.recipe.loss_function.total(s_bc.astype(np.float64), data.y[rows], smoothing, weight)
-
 
 class CompiledBackend(HostEngine):
     """The seam of ``fwfm_gpu.backends``, compiled: it keeps what the NumPy engine keeps, and has its own arithmetic.
@@ -94,7 +82,7 @@ class CompiledBackend(HostEngine):
             rows = run.next_rows()
             if len(rows) == 0 or run.first_bad is not None:
                 return
-            loss = run.step(rows)
+            loss = run.stepper.step(rows)
             if loss is None:
                 run.first_bad = run.batches
             else:

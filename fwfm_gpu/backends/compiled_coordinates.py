@@ -25,7 +25,7 @@ from fwfm_gpu.numerics import ROW_BLOCK, choose
 from fwfm_gpu.optimizers import Constants, Corrections, Given, Penalty, adagrad
 from fwfm_gpu.parameters import Array
 
-__all__ = ["Sums", "Totals", "Touched", "Update", "close_batch", "put_back_features", "put_back_others"]
+__all__ = ["Sums", "Totals", "Touched", "Update", "put_back_features", "put_back_others"]
 __all__ += ["step_features", "step_of_none", "step_of_one", "step_of_two", "step_others", "sum_features", "sum_others"]
 
 
@@ -135,7 +135,10 @@ def meet_feature(touched: Touched, sums: Sums, feature: int, owner: int) -> int:
 
 
 def step_features(update: Update, touched: Touched, sums: Sums, n_rows: Any, owner: int) -> bool:
-    """Step w and V of the touched features of one owner. Returns whether all new values are finite."""
+    """Step w and V of the touched features of one owner, and forget where they stood.
+
+    Returns whether all new values are finite.
+    """
     update, touched, sums = tables(update), tables(touched), tables(sums)
     theta, first, second = update.theta, update.first, update.second
     k, n = K if K else theta.n_factors, theta.w.shape[1]
@@ -149,7 +152,7 @@ def step_features(update: Update, touched: Touched, sums: Sums, n_rows: Any, own
             fetch_ahead(first, ahead, k)
         if MOMENTS > 1:
             fetch_ahead(second, ahead, k)
-        corrections = correct(update, update.counts[feature] + 1 if COUNTS else 1)
+        corrections = correct(update, count_touch(update.counts, feature))
         linear, factors = (
             Given(update.rule, update.linear, corrections),
             Given(update.rule, update.factors, corrections),
@@ -165,6 +168,7 @@ def step_features(update: Update, touched: Touched, sums: Sums, n_rows: Any, own
                 old = (theta.V, first.V, second.V, (c * n + feature) * k + t)
                 kept = (sums.total.V[c], sums.first.V[c], sums.second.V[c], f * k + t)
                 drifts = drifts + step_some(old, kept, k - t, n_rows, factors)
+        touched.rank[feature] = -1
     return drift == n_rows - n_rows and all_zero(drifts)
 
 
@@ -173,6 +177,15 @@ def fetch_ahead(arrays: Theta, feature: int, k: int) -> None:
     """Say which coordinates come soon."""
     prefetch(arrays.w, feature)
     prefetch(arrays.V, feature * k)
+
+
+@inlined
+def count_touch(counts: Array, at: int) -> int:
+    """One batch more has touched a coordinate. Returns how many have."""
+    if COUNTS:
+        counts[at] += 1
+        return counts[at]
+    return 1
 
 
 @inlined
@@ -229,6 +242,8 @@ def put_back_features(update: Update, touched: Touched, sums: Sums, owner: int) 
                     arrays.w[c, feature] = kept.w[c, f]
                     for t in range(k):
                         arrays.V[(c * n + feature) * k + t] = kept.V[c, f * k + t]
+        if COUNTS:
+            update.counts[feature] -= 1
 
 
 @inlined
@@ -287,21 +302,24 @@ def sum_listed_slots(out: Gradients, sums: Sums, blocks: int, known: Array, slot
     return slots
 
 
-def step_others(update: Update, sums: Sums, n_rows: Any, slots: int) -> bool:
-    """Step w0 and the touched slots of R. Returns whether all new values are finite."""
-    update, sums = tables(update), tables(sums)
+def step_others(update: Update, sums: Sums, n_rows: Any, known: Array, slots: int) -> bool:
+    """Step w0 and the touched slots of R, and forget where these stood. Returns whether all new values are finite."""
+    update, sums, known = tables(update), tables(sums), tables(known)
     theta, first, second = update.theta, update.first, update.second
     none, drift = n_rows - n_rows, n_rows - n_rows
-    bias = Given(update.rule, Penalty(none, none), correct(update, update.bias_count[0] + 1 if COUNTS else 1))
+    bias = Given(update.rule, Penalty(none, none), correct(update, count_touch(update.bias_count, 0)))
     for c in range(len(theta.w0)):
         old = (theta.w0, first.w0, second.w0, c)
         drift = drift + step_one(old, (sums.total.w0, sums.first.w0, sums.second.w0, c), n_rows, bias)
-        for j in range(slots):
-            slot = sums.slot[j]
-            corrections = correct(update, update.slot_counts[slot] + 1 if COUNTS else 1)
+    for j in range(slots):
+        slot = sums.slot[j]
+        corrections = correct(update, count_touch(update.slot_counts, slot))
+        for c in range(len(theta.w0)):
             old = (theta.R, first.R, second.R, c * theta.n_fields * theta.n_fields + slot)
             kept = (sums.total.R[c], sums.first.R[c], sums.second.R[c], j)
             drift = drift + step_one(old, kept, n_rows, Given(update.rule, update.factors, corrections))
+        if LISTED:
+            known[slot] = -1
     return drift == none
 
 
@@ -315,21 +333,7 @@ def put_back_others(update: Update, sums: Sums, slots: int) -> None:
                 arrays.w0[c] = kept.w0[c]
                 for j in range(slots):
                     arrays.R[c * F * F + sums.slot[j]] = kept.R[c, j]
-
-
-def close_batch(update: Update, touched: Touched, sums: Sums, known: Array, slots: int, done: bool) -> None:
-    """Forget what the batch touched; when it is done, count it first."""
-    update, touched, sums, known = tables(update), tables(touched), tables(sums), tables(known)
-    if COUNTS and done:
-        update.bias_count[0] += 1
-    for owner in range(len(touched.size)):
-        for place in range(touched.size[owner]):
-            if COUNTS and done:
-                update.counts[touched.feature[owner, place]] += 1
-            touched.rank[touched.feature[owner, place]] = -1
-        touched.size[owner] = 0
-    for j in range(slots):
-        if COUNTS and done:
-            update.slot_counts[sums.slot[j]] += 1
-        if LISTED:
-            known[sums.slot[j]] = -1
+    if COUNTS:
+        update.bias_count[0] -= 1
+        for j in range(slots):
+            update.slot_counts[sums.slot[j]] -= 1

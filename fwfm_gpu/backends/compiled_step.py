@@ -66,7 +66,6 @@ class Kernels:
     step_others: Callable[..., bool]
     put_back_features: Callable[..., None]
     put_back_others: Callable[..., None]
-    close_batch: Callable[..., None]
 
     @classmethod
     def of(cls, recipe: Recipe, k: int, way: dict[str, bool]) -> Kernels:
@@ -84,7 +83,7 @@ class Kernels:
         }
         stages = (sum_batch, work_blocks, sum_cut, sum_others_of_cut)
         applied = (coordinates.step_features, coordinates.step_others)
-        undone = (coordinates.put_back_features, coordinates.put_back_others, coordinates.close_batch)
+        undone = (coordinates.put_back_features, coordinates.put_back_others)
         return cls(*(machine(function, **constants) for function in (*stages, *applied, *undone)))
 
 
@@ -132,13 +131,23 @@ class Stepper:
             self.update = make_update(self.model, self.most)
         return self.update
 
-    def step(self, numbers: Array, s: Array) -> bool:
-        """One mini-batch; scores into ``s``, (B, C). Returns whether all is finite, else nothing changed."""
-        batch = Batch(self, numbers, s)
+    def step(self, numbers: Array) -> float | None:
+        """One mini-batch. Returns its summed loss, or None when a number is not finite: then nothing changed."""
+        batch = Batch(self, numbers)
         slots = batch.add_up()
-        done = bool(np.all(np.isfinite(s))) and batch.apply(slots)
-        self.kernels.close_batch(self.renew_update(), batch.touched, batch.sums, self.known, slots, done)
-        return done
+        if np.all(np.isfinite(batch.out.s)):
+            return batch.apply(slots)
+        self.rank.fill(-1)  # what was summed is not applied
+        self.known.fill(-1)
+        return None
+
+    def measure(self, numbers: Array, s: Array) -> float:
+        """The summed loss of a batch, from its scores, (B, C)."""
+        recipe, data = self.model.recipe, self.data
+        assert recipe is not None and data.y is not None
+        weight = None if data.weight is None else data.weight[numbers]
+        with np.errstate(all="ignore"):
+            return recipe.loss_function.total(s.astype(np.float64), data.y[numbers], recipe.label_smoothing, weight)
 
     def count_items(self, numbers: Array) -> Array:
         """Where the items of each row block of a batch begin, (blocks + 1,) int64."""
@@ -151,7 +160,7 @@ class Stepper:
 class Batch:
     """One mini-batch on its way through the stages."""
 
-    def __init__(self, stepper: Stepper, numbers: Array, s: Array) -> None:
+    def __init__(self, stepper: Stepper, numbers: Array) -> None:
         self.stepper, self.numbers = stepper, numbers
         assert stepper.model.recipe is not None
         shape, room, threads = stepper.shape, stepper.room, stepper.threads
@@ -160,6 +169,7 @@ class Batch:
         at = np.append(np.arange(0, len(self.begins) - 1, self.blocks), len(self.begins) - 1)
         items = int(self.begins[-1])
         extent = Extent(self.blocks * ROW_BLOCK, int(np.diff(self.begins[at]).max()), int(np.diff(self.begins).max()))
+        s = room.take("s", shape.dtype, len(numbers), shape.n_classes)
         self.out = make_gradients(room, shape, extent, threads, s)
         for worker, (own, (block, group, alone)) in enumerate(zip(stepper.rooms, stepper.workers, strict=True)):
             stepper.workers[worker] = (fit_block(own, shape, extent, block), group, alone)
@@ -223,21 +233,27 @@ class Batch:
         each(stepper.threads, stepper.threads + 1, work)
         return int(slots)
 
-    def apply(self, slots: int) -> bool:
-        """Second half: step every touched coordinate, or none when a new value is not finite (numerics 7)."""
+    def apply(self, slots: int) -> float | None:
+        """Second half: step every touched coordinate (numerics 7). Returns the summed loss.
+
+        Or None when a new value is not finite: then none is stepped.
+        """
         stepper, kernels, touched, sums = self.stepper, self.stepper.kernels, self.touched, self.sums
         update, n_rows = stepper.renew_update(), stepper.shape.dtype.type(len(self.numbers))
-        finite = [False] * (stepper.threads + 1)
+        finite, loss = [False] * (stepper.threads + 1), 0.0
 
         def work(worker: int, task: int) -> None:
-            if task == stepper.threads:
-                finite[task] = kernels.step_others(update, sums, n_rows, slots)
-            else:
+            nonlocal loss
+            if task < stepper.threads:
                 finite[task] = kernels.step_features(update, touched, sums, n_rows, task)
+            elif task == stepper.threads:
+                finite[task] = kernels.step_others(update, sums, n_rows, stepper.known, slots)
+            else:
+                loss = stepper.measure(self.numbers, self.out.s)
 
-        each(stepper.threads, len(finite), work)
+        each(stepper.threads, len(finite) + 1, work)
         if not all(finite):
             kernels.put_back_others(update, sums, slots)
             for owner in range(stepper.threads):
                 kernels.put_back_features(update, touched, sums, owner)
-        return all(finite)
+        return loss if all(finite) else None
