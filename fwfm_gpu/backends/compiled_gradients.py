@@ -37,7 +37,6 @@ SLOPES = scalar_slopes
 LINE = 16  # numbers of 4 bytes that memory gives at once
 
 
-@inlined
 def prepare(work: Work) -> None:
     """Where all rows have one pattern of fields and one class: r of each pair is the same for all."""
     task, group, z = work.task, work.group, len(work.task.pattern)
@@ -119,7 +118,6 @@ def sort_block(work: Work, first: int, count: int) -> None:
         picked[j], order[j] = row, i
 
 
-@inlined
 def fetch_rows(work: Work, first: int) -> None:
     """Say which rows come next."""
     for position in range(first, min(first + ROW_BLOCK, work.cut.n_rows)):
@@ -139,7 +137,6 @@ def count_short(work: Work, count: int) -> int:
     return short
 
 
-@inlined
 def open_side(work: Work, first: int, at: int, short: int) -> Side:
     """Lay out the next rows of a block."""
     shortest, longest = lay_out(work.rows, work.block.picked, at, min(LANES, short - at), work.group)
@@ -152,14 +149,12 @@ def open_side(work: Work, first: int, at: int, short: int) -> Side:
     return Side(first, at, shortest, longest)
 
 
-@inlined
 def score_side(work: Work, side: Side, c: int) -> Any:
     """Scores of rows side by side."""
     gather_parameters(work.theta, c, side.longest, work.group)
     return score_rows(work.theta, c, (side.shortest, side.longest), work.group)
 
 
-@inlined
 def store_scores(work: Work, side: Side, c: int, s: Any) -> None:
     """Scores, from lanes to rows."""
     store(work.group.s, c * LANES, s)
@@ -167,7 +162,6 @@ def store_scores(work: Work, side: Side, c: int, s: Any) -> None:
         work.out.s[work.cut.first + side.first + work.block.order[side.at + lane], c] = work.group.s[c, lane]
 
 
-@inlined
 def store_slopes(work: Work, first: int, at: int, count: int) -> None:
     """g of rows of a block, whose scores are in lanes."""
     lay_targets(work.rows, work.block.picked, at, count, work.group)
@@ -177,7 +171,6 @@ def store_slopes(work: Work, first: int, at: int, count: int) -> None:
             work.out.g[c, first + work.block.order[at + lane]] = work.group.g[c, lane]
 
 
-@inlined
 def side_gradients(work: Work, side: Side, c: int) -> None:
     """Row gradients of rows side by side, from lanes to items."""
     group, out, z = work.group, work.out, side.longest
