@@ -14,7 +14,7 @@ INSTALLED = $(VENV)/installed
 DRIVER = $(shell nvidia-smi 2>/dev/null | sed -n 's/.*CUDA[^:]*Version: \([0-9]*\).*/\1/p' | head -n 1)
 CUDA = $(if $(filter cuda%,$(DEVICE)),cuda$(DRIVER))
 comma = ,
-EXTRAS = data,plots,progress,sklearn$(if $(CUDA),$(comma)$(CUDA))
+EXTRAS = cpu,data,plots,progress,sklearn$(if $(CUDA),$(comma)$(CUDA))
 DEMO = $(VENV)/installed-for-the-demo$(if $(CUDA),-with-$(CUDA))
 
 .DEFAULT_GOAL := help

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from fwfm_gpu.backends import get_backend
 from fwfm_gpu.encoding import FieldEncoder
 from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.metrics import evaluate, resolve_metrics
@@ -33,6 +34,11 @@ MODELS: dict[str, dict[str, Any]] = {
     "linear model": {"n_factors": 0},
     "factorization machine": {"field_weights": "ones"},
     "FwFM": {},  # nothing passed: the defaults
+}
+ENGINES = {
+    "numpy": "NumPy",
+    "cpu": "compiled for the processor, which takes up to a minute in the first run",
+    "cuda": "CUDA",
 }
 
 
@@ -112,9 +118,11 @@ def run_demo(
         f"{rows.n_rows:,} rows to train on, {test_rows.n_rows:,} to test; {rows.n_fields} raw columns become "
         f"{rows.n_features} features"
     )
+    tell(f"engine: {ENGINES[get_backend(device).name]}")
     lines = []
     for name, options in MODELS.items():
         tell(f"training: {name}")
+        train(rows, train_y, device=device, progress=False, epochs=1, **options)  # compiles what is new
         model = train(rows, train_y, device=device, progress=progress, **options)
         seconds = sum(record.seconds for record in model.history)
         speed = rows.n_rows * len(model.history) / seconds

@@ -212,7 +212,12 @@ class FieldEncoder:
     @property
     def field_names(self) -> tuple[str, ...]:
         """The columns, in the order of their fields."""
-        return tuple(field.name for field in self._known().fields)
+        return tuple(field.name for field in self.fields)
+
+    @property
+    def fields(self) -> tuple[Field, ...]:
+        """What fit learned of each column, in their order."""
+        return self._known().fields
 
     def report(self) -> EncodingReport:
         """What fit saw in each column, and the unknown rate of the last transform; str() of it is a table."""

@@ -73,7 +73,7 @@ class DeviceMemoryError(DeviceError, MemoryError):
 
 
 class MissingExtraError(FwfmError, ImportError, RuntimeError):
-    """An optional package is missing; the message says which extra installs it."""
+    """An optional package is missing, or refuses to be imported; the message says which extra installs it."""
 
 
 class MissingStateError(FwfmError, RuntimeError):

@@ -38,7 +38,7 @@ def read_sparse(X: Any) -> tuple[Array, Array, Array, int]:
     n_rows, n_features = X.shape
     if X.format == "csr":
         indptr, columns, values = compressed(X, n_features, "row")
-        if ascends(indptr, columns) and np.count_nonzero(values) == len(values):
+        if ascends(indptr, columns) and values.all():
             return indptr, columns, values, n_features
         rows = np.repeat(np.arange(n_rows), np.diff(indptr))
     elif X.format == "csc":

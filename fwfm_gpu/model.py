@@ -260,6 +260,8 @@ class FwFM:
 
         Raises
         ------
+        MissingExtraError
+            ``"cpu"``, and numba is installed and cannot be imported.
         OptionError
             The device is not known.
         """

@@ -44,7 +44,7 @@ class RowEncoder:
         self.finders: list[tuple[str, Find]] = []  # of each slot
         self.weighers: list[tuple[int, str, Weigh]] = []  # of each slot whose value is not 1
         first = 0
-        for field in self.encoder._known().fields:
+        for field in self.encoder.fields:
             for find, weigh in make_slots(field, first, encoder.unknown):
                 if weigh is not None:
                     self.weighers.append((len(self.finders), field.name, weigh))

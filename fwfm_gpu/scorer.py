@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fwfm_gpu.backends import get_backend
+from fwfm_gpu.backends import get_backend, get_host_backend
 from fwfm_gpu.encoding import FieldEncoder
 from fwfm_gpu.errors import InputError, InputTypeError, OptionError
 from fwfm_gpu.numerics import softmax64
@@ -141,13 +141,14 @@ def make_engine(parameters: Parameters, fields: Array, device: str) -> Any:
 
     Raises
     ------
+    MissingExtraError
+        ``"cpu"``, and numba is installed and cannot be imported.
     OptionError
         The device is not known.
     """
-    on_host = (
-        "cpu" if device == "auto" or (isinstance(device, str) and re.fullmatch(r"cuda(:\d+)?", device)) else device
-    )
-    if get_backend(on_host).name == "numpy":
+    anywhere = isinstance(device, str) and re.fullmatch(r"auto|cuda(:\d+)?", device)
+    backend = get_host_backend() if anywhere else get_backend(device)
+    if backend.name == "numpy":
         from fwfm_gpu.backends.numpy_scorer import NumPyScorer
 
         return NumPyScorer(parameters, fields)

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from time import perf_counter
@@ -18,8 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from fwfm_gpu.backends import get_backend
-from fwfm_gpu.errors import MissingExtraError
+from fwfm_gpu.backends import get_backend, import_compiled
 from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.losses import LOSSES
 from fwfm_gpu.optimizers import RULES
@@ -120,13 +118,9 @@ def code_folder() -> Path | None:
     Raises
     ------
     MissingExtraError
-        numba is not installed.
+        numba is not installed, or cannot be imported.
     """
-    if find_spec("numba") is None:
-        raise MissingExtraError(
-            'the compiled engine of device="cpu" needs numba, which is not installed. '
-            "Install fwfm-gpu[cpu]: pip install 'fwfm-gpu[cpu]'."
-        )
+    import_compiled()
     from fwfm_gpu.backends.compiled import machine
     from fwfm_gpu.backends.compiled_batch import sum_cut
 
@@ -142,7 +136,7 @@ def warm(variants: Iterable[Variant]) -> Iterator[Warmed]:
     Raises
     ------
     MissingExtraError
-        numba is not installed.
+        numba is not installed, or cannot be imported.
     """
     folder = code_folder()
     scored: set[tuple[Any, ...]] = set()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fwfm_gpu import demo
+from fwfm_gpu.backends import get_backend
 from fwfm_gpu.cli import main
 
 
@@ -32,6 +33,7 @@ def test_the_defaults_reach_what_the_readme_says(tmp_path, capsys):
     assert main(["demo", "--report", str(page)]) == 0
     printed = capsys.readouterr().out
     assert demo.CREDIT in printed
+    assert f"engine: {demo.ENGINES[get_backend().name]}\n" in printed
     lines = {line[:36].strip(): line[36:].split() for line in printed.splitlines() if line[36:44].strip()[:2] == "0."}
     assert list(lines)[:3] == ["linear model", "factorization machine", "FwFM"]
     auc, logloss = map(float, lines["FwFM"][:2])

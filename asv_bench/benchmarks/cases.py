@@ -12,6 +12,7 @@ from fwfm_gpu.parameters import Array, Parameters
 SEED = 0
 ROWS = 1 << 15
 EXPONENT = 1.1  # of Zipf's law
+LEARNING_RATE, L2 = 0.05, 1e-5
 
 FRAPPE = (957, 4082, 7, 7, 2, 3, 2, 9, 80, 233)
 CRITEO = (

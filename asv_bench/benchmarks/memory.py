@@ -6,7 +6,7 @@ import tracemalloc
 from dataclasses import replace
 
 from .cases import CASES, Drawn, draw
-from .engines import BACKENDS
+from .engines import BACKENDS, require
 from .resident import Resident
 
 BATCH_SIZES = [1024, 8192, 65536]
@@ -22,7 +22,7 @@ class StepMemory:
         return draw(CASES["criteo"], max(BATCH_SIZES))
 
     def setup(self, drawn: Drawn, backend: str, batch_size: int) -> None:
-        self.resident = Resident.load(backend, replace(CASES["criteo"], batch_size=batch_size), drawn)
+        self.resident = Resident.load(require(backend), replace(CASES["criteo"], batch_size=batch_size), drawn)
 
     def peakmem_step(self, drawn: Drawn, backend: str, batch_size: int) -> None:
         """Of the whole process: interpreter, packages, rows, model and step."""
@@ -40,5 +40,4 @@ class StepMemory:
     track_bytes_of_a_step.unit = "bytes"
 
     def step(self) -> None:
-        resident = self.resident
-        resident.advance(resident.backend.begin(resident.model, resident.data, resident.order), 1)
+        self.resident.advance(self.resident.begin(), 1)

@@ -15,11 +15,10 @@ from fwfm_gpu.optimizers import AdaGrad, Rule
 from fwfm_gpu.parameters import Array
 from fwfm_gpu.recipe import Penalties, Recipe
 
-from .cases import SEED, Case, Drawn, make_parameters, make_rows
-from .engines import require
+from .cases import L2, LEARNING_RATE, SEED, Case, Drawn, make_parameters, make_rows
 
 REPEATS = 5
-ADAGRAD = AdaGrad(0.05)
+ADAGRAD = AdaGrad(LEARNING_RATE)
 
 
 @dataclass(frozen=True)
@@ -33,23 +32,26 @@ class Resident:
     batch_size: int
 
     @classmethod
-    def load(cls, backend: str, case: Case, drawn: Drawn, rule: Rule = ADAGRAD) -> Resident:
-        """Everything on the device, and warm: one batch trained on, some rows scored.
-
-        Raises
-        ------
-        NotImplementedError
-            The engine is not installed.
-        """
-        engine, rows = require(backend), make_rows(case, drawn)
-        recipe = Recipe("logistic", rule, case.batch_size, Penalties(l2_linear=1e-5, l2_factors=1e-5))
-        data = engine.load_data(rows, drawn["y"])
-        model = engine.load_model(make_parameters(case, rows), None, recipe)
+    def load(cls, backend: Backend, case: Case, drawn: Drawn, rule: Rule = ADAGRAD) -> Resident:
+        """Everything on the device, and warm: one batch trained on, some rows scored."""
+        rows = make_rows(case, drawn)
+        recipe = Recipe("logistic", rule, case.batch_size, Penalties(l2_linear=L2, l2_factors=L2))
+        data = backend.load_data(rows, drawn["y"])
+        model = backend.load_model(make_parameters(case, rows), None, recipe)
         order = np.random.default_rng(SEED).permutation(rows.n_rows)
-        warm = cls(engine, data, model, order, case.batch_size)
-        warm.advance(engine.begin(model, data, order), 1)
-        engine.score(model, engine.load_data(rows.take(slice(case.batch_size))))
+        warm = cls(backend, data, model, order, case.batch_size)
+        warm.advance(warm.begin(), 1)
+        backend.score(model, backend.load_data(rows.take(slice(case.batch_size))))
         return warm
+
+    @property
+    def batches(self) -> int:
+        """Of one pass over all rows."""
+        return math.ceil(len(self.order) / self.batch_size)
+
+    def begin(self) -> Any:
+        """A run over all rows."""
+        return self.backend.begin(self.model, self.data, self.order)
 
     def advance(self, run: Any, batches: int) -> None:
         """Launch batches and wait for them."""
@@ -60,9 +62,8 @@ class Resident:
 
     def train_rate(self) -> int:
         """Rows per second of training: passes of all batches, the fastest counts."""
-        batches = math.ceil(len(self.order) / self.batch_size)
-        runs = [self.backend.begin(self.model, self.data, self.order) for _ in range(REPEATS)]
-        return round(len(self.order) / min(seconds(lambda run=run: self.advance(run, batches)) for run in runs))
+        runs = [self.begin() for _ in range(REPEATS)]
+        return round(len(self.order) / min(seconds(lambda run=run: self.advance(run, self.batches)) for run in runs))
 
     def score_rate(self) -> int:
         """Rows per second of scoring, the fastest pass counts."""

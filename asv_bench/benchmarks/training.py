@@ -6,36 +6,21 @@ from dataclasses import replace
 
 from fwfm_gpu.optimizers import RULES
 
-from .cases import CASES, Cases, Drawn
-from .engines import WITH_THREADS
+from .cases import CASES, Cases
+from .engines import WITH_THREADS, require
 from .resident import Resident
+from .work import Draws, OnCases, WithFactors
 
-Draws = dict[str, Drawn]
 
-
-class Training(Cases):
+class Training(OnCases):
     """AdaGrad, each case."""
-
-    params = (WITH_THREADS, list(CASES))
-    param_names = ("backend", "case")
-    unit = "rows/s"
-
-    def setup(self, drawn: Draws, backend: str, case: str) -> None:
-        self.resident = Resident.load(backend, CASES[case], drawn[case])
 
     def track_rows_per_second(self, drawn: Draws, backend: str, case: str) -> int:
         return self.resident.train_rate()
 
 
-class TrainingFactors(Cases):
-    """Each number of factors, where the products of factors weigh most: many fields. 10 is no multiple of a vector."""
-
-    params = (WITH_THREADS, [8, 10, 16, 32])
-    param_names = ("backend", "k")
-    unit = "rows/s"
-
-    def setup(self, drawn: Draws, backend: str, k: int) -> None:
-        self.resident = Resident.load(backend, replace(CASES["criteo"], n_factors=k), drawn["criteo"])
+class TrainingFactors(WithFactors):
+    """Each number of factors, where the products of factors weigh most: many fields."""
 
     def track_rows_per_second(self, drawn: Draws, backend: str, k: int) -> int:
         return self.resident.train_rate()
@@ -49,7 +34,8 @@ class TrainingBatches(Cases):
     unit = "rows/s"
 
     def setup(self, drawn: Draws, backend: str, batch_size: int) -> None:
-        self.resident = Resident.load(backend, replace(CASES["frappe"], batch_size=batch_size), drawn["frappe"])
+        case = replace(CASES["frappe"], batch_size=batch_size)
+        self.resident = Resident.load(require(backend), case, drawn["frappe"])
 
     def track_rows_per_second(self, drawn: Draws, backend: str, batch_size: int) -> int:
         return self.resident.train_rate()
@@ -63,7 +49,7 @@ class TrainingRules(Cases):
     unit = "rows/s"
 
     def setup(self, drawn: Draws, backend: str, rule: str) -> None:
-        self.resident = Resident.load(backend, CASES["frappe"], drawn["frappe"], RULES[rule](0.01))
+        self.resident = Resident.load(require(backend), CASES["frappe"], drawn["frappe"], RULES[rule](0.01))
 
     def track_rows_per_second(self, drawn: Draws, backend: str, rule: str) -> int:
         return self.resident.train_rate()

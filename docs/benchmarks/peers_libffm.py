@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmarks.cases import L2, LEARNING_RATE
 from peers_clock import latency, rate
-from peers_task import L2, LEARNING_RATE, SIZES, Contestant, Figures, MissingError, Task
+from peers_task import SIZES, Contestant, Figures, MissingError, Task
 
 from fwfm_gpu.io import write_libffm
 

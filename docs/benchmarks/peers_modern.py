@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any
 
+from benchmarks.cases import L2, LEARNING_RATE
 from peers_clock import latency, rate, seconds
-from peers_task import BATCH, EPOCHS, FACTORS, L2, LEARNING_RATE, Contestant, Figures, MissingError, Task
+from peers_task import BATCH, EPOCHS, FACTORS, Contestant, Figures, Task, require
 
 BATCHES = (1024, BATCH)
 DTYPES = ("float64", "float32")  # what it keeps parameters in; float32, its default, is widened in every call
@@ -22,14 +22,11 @@ def load(task: Task) -> Contestant:
     MissingError
         It is not installed.
     """
-    try:
-        import modern_fm  # noqa: F401
-    except ImportError as error:
-        raise MissingError(f"{error} (pip install modern-fm)") from error
+    versions = require("modern-fm")
     repeat = {"train": load_training, "score": load_scoring, "row": load_single_rows}[task.verb](task)
     if not task.quick:
         repeat()
-    return Contestant({"modern-fm": version("modern-fm")}, repeat)
+    return Contestant(versions, repeat)
 
 
 def make_estimator(batch: int, epochs: int, dtype: str = DTYPES[0]) -> Any:
@@ -52,14 +49,13 @@ def make_estimator(batch: int, epochs: int, dtype: str = DTYPES[0]) -> Any:
 
 def load_training(task: Task) -> Callable[[], Figures]:
     """``fit``; its steps are the time of several epochs less that of one, so that data conversion is left out."""
-    rows, y = task.draw()
-    X = rows.to_csr()
+    X, y, fields = task.draw_matrix()
 
     def repeat() -> Figures:
         figures = {}
         for batch in BATCHES:
             one, all_epochs = (
-                seconds(lambda epochs=epochs, batch=batch: make_estimator(batch, epochs).fit(X, y, rows.fields))
+                seconds(lambda epochs=epochs, batch=batch: make_estimator(batch, epochs).fit(X, y, fields))
                 for epochs in (1, EPOCHS)
             )
             steps = (EPOCHS - 1) * task.rows / (all_epochs - one)
@@ -69,11 +65,15 @@ def load_training(task: Task) -> Callable[[], Figures]:
     return repeat
 
 
+def fit_models(task: Task) -> tuple[Any, dict[str, Any]]:
+    """The rows as a matrix, and a model of each dtype."""
+    X, y, fields = task.draw_matrix()
+    return X, {f"{dtype} model": make_estimator(BATCH, 1, dtype).fit(X, y, fields) for dtype in DTYPES}
+
+
 def load_scoring(task: Task) -> Callable[[], Figures]:
     """``decision_function``: there is no way to score without converting the rows."""
-    rows, y = task.draw()
-    X = rows.to_csr()
-    models = {f"{dtype} model": make_estimator(BATCH, 1, dtype).fit(X, y, rows.fields) for dtype in DTYPES}
+    X, models = fit_models(task)
     return lambda: {
         name: {"whole call": rate(lambda model=model: model.decision_function(X), task.rows, task.seconds)}
         for name, model in models.items()
@@ -82,8 +82,6 @@ def load_scoring(task: Task) -> Callable[[], Figures]:
 
 def load_single_rows(task: Task) -> Callable[[], Figures]:
     """``decision_function`` of matrices of one row, made beforehand."""
-    rows, y = task.draw()
-    X = rows.to_csr()
-    models = {f"{dtype} model": make_estimator(BATCH, 1, dtype).fit(X, y, rows.fields) for dtype in DTYPES}
+    X, models = fit_models(task)
     inputs = [X[i : i + 1] for i in range(SINGLE_ROWS)]
     return lambda: {name: latency(model.decision_function, inputs, task.seconds) for name, model in models.items()}

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
-from benchmarks.cases import SEED, make_parameters
+from benchmarks.cases import L2, LEARNING_RATE
+from benchmarks.resident import Resident
 from peers_clock import latency, rate, seconds
-from peers_task import BATCH, EPOCHS, FACTORS, L2, LEARNING_RATE, Contestant, Figures, MissingError, Task
+from peers_task import BATCH, EPOCHS, FACTORS, Contestant, Figures, MissingError, Task
 
 import fwfm_gpu
 from fwfm_gpu.backends import Backend, get_backend
-from fwfm_gpu.optimizers import AdaGrad
-from fwfm_gpu.recipe import Penalties, Recipe
 
 SINGLE_ROWS = 1000
 
@@ -44,21 +42,13 @@ def make_engine(task: Task, device: str) -> Backend:
 
 def load_training(task: Task, device: str) -> Callable[[], Figures]:
     """Steps on resident rows, from the order on the host to the loss; and ``train`` of a SciPy matrix."""
-    rows, y = task.draw()
-    X, backend = rows.to_csr(), make_engine(task, device)
-    recipe = Recipe("logistic", AdaGrad(LEARNING_RATE), BATCH, Penalties(l2_linear=L2, l2_factors=L2))
-    data, model = backend.load_data(rows, y), backend.load_model(make_parameters(task.case, rows), None, recipe)
-    order = np.random.default_rng(SEED).permutation(task.rows)
+    data, resident = task.draw_matrix(), Resident.load(make_engine(task, device), task.case, task.drawn)
 
     def train() -> None:
-        run = backend.begin(model, data, order)
-        backend.advance(run, math.ceil(task.rows / BATCH))
-        done = backend.collect(run)
-        if done.first_bad is not None:
-            raise ArithmeticError(f"batch {done.first_bad} is not finite: its step was left out, and time would lie")
+        resident.advance(resident.begin(), resident.batches)
 
     def repeat() -> Figures:
-        whole = seconds(lambda: fit(task, device, (X, y, rows.fields), EPOCHS))
+        whole = seconds(lambda: fit(task, device, data, EPOCHS))
         return {"": {"steps": rate(train, task.rows, task.seconds), "whole call": EPOCHS * task.rows / whole}}
 
     return repeat
@@ -85,10 +75,9 @@ def fit(task: Task, device: str, data: tuple[object, object, object], epochs: in
 
 def load_scoring(task: Task, device: str) -> Callable[[], Figures]:
     """Scores of resident rows, and ``decision_function`` of a SciPy matrix."""
-    rows, y = task.draw()
-    X, backend = rows.to_csr(), make_engine(task, device)
-    trained = fit(task, device, (X, y, rows.fields), 1)
-    data, model = backend.load_data(rows), backend.load_model(trained.parameters)
+    X, y, fields = task.draw_matrix()
+    trained, backend = fit(task, device, (X, y, fields), 1), make_engine(task, device)
+    data, model = backend.load_data(task.draw()[0]), backend.load_model(trained.parameters)
 
     def repeat() -> Figures:
         resident = rate(lambda: backend.score(model, data), task.rows, task.seconds)
@@ -105,9 +94,8 @@ def load_single_rows(task: Task, device: str) -> Callable[[], Figures]:
     MissingError
         This version has no scorer.
     """
-    rows, y = task.draw()
-    X = rows.to_csr()
-    model = fit(task, device, (X, y, rows.fields), 1)
+    X, y, fields = task.draw_matrix()
+    model = fit(task, device, (X, y, fields), 1)
     if not hasattr(model, "scorer"):
         raise MissingError("this version has no model.scorer()")
     scorer = model.scorer()

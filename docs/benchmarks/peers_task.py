@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from benchmarks.cases import CRITEO, FRAPPE, Case, draw, make_rows
+import numpy as np
+from benchmarks.cases import CRITEO, FRAPPE, Case, Drawn, draw, make_rows
+
+from fwfm_gpu import FieldMatrix
 
 FACTORS, BATCH = 16, 8192
 SIZES = {"criteo": CRITEO, "frappe": FRAPPE}
 ROWS = {"criteo": 1 << 16, "frappe": 1 << 18}
-LEARNING_RATE, L2 = 0.05, 1e-5
 EPOCHS = 3  # of a whole call
 
 OURS = ("ours-cpu", "ours-numpy")
@@ -91,16 +94,36 @@ class Task:
         """k of field-aware machines: ours, and their usual one; their models are 39 times as large."""
         return (4,) if self.quick else (FACTORS, 4)
 
-    def draw(self) -> tuple[Any, Any]:
-        """Rows, a FieldMatrix of ones, and targets, (rows,) float64 of 0 and 1: for all peers the same."""
-        return draw_rows(self.case, self.rows)
+    @property
+    def drawn(self) -> Drawn:
+        """The ids of the rows, and their targets: for all peers the same, and for reading only."""
+        return draw_once(self.case, self.rows)
+
+    def draw(self) -> tuple[FieldMatrix, np.ndarray]:
+        """The rows, all ones, and targets, (rows,) float64 of 0 and 1."""
+        return make_rows(self.case, self.drawn), self.drawn["y"]
+
+    def draw_matrix(self) -> tuple[Any, np.ndarray, np.ndarray]:
+        """The rows as users have them: X, a SciPy matrix; y; and fields, (n,) int32."""
+        rows, y = self.draw()
+        return rows.to_csr(), y, rows.fields
 
 
-@cache
-def draw_rows(case: Case, rows: int) -> tuple[Any, Any]:
-    """What a task draws, once in a process: a FieldMatrix and targets, for reading only."""
-    drawn = draw(case, rows)
-    return make_rows(case, drawn), drawn["y"]
+draw_once = cache(draw)
+
+
+def require(package: str) -> dict[str, str]:
+    """The version of a package, by its name.
+
+    Raises
+    ------
+    MissingError
+        It is not installed.
+    """
+    try:
+        return {package: version(package)}
+    except PackageNotFoundError as error:
+        raise MissingError(f"{package} is not installed (pip install {package})") from error
 
 
 @dataclass(frozen=True)

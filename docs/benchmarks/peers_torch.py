@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from benchmarks.cases import LEARNING_RATE
 from gpu.torch_forms import INTERACTIONS, TAKES_LOCAL_IDS, make_net
 from peers_clock import latency, rate
-from peers_task import BATCH, FACTORS, LEARNING_RATE, SIZES, Contestant, MissingError, Task
+from peers_task import BATCH, FACTORS, SIZES, Contestant, Task, require
 
 FORMS = tuple(form for form in INTERACTIONS if form != "loop")  # 741 pairs one by one are never the fastest
 MODES = ("eager", "compiled")
@@ -50,18 +51,15 @@ def load(task: Task) -> Contestant:
     MissingError
         PyTorch is not installed.
     """
-    try:
-        import torch
-    except ImportError as error:
-        raise MissingError(f"{error} (pip install torch)") from error
+    versions = require("torch")
+    import torch
+
     torch.set_num_threads(task.threads)
     check_forms(task)
     fastest = choose(try_all(task))
     torch.compiler.reset()
     repeats = {str(variant): load_variant(task, variant) for variant in fastest}
-    return Contestant(
-        {"torch": torch.__version__}, lambda: {name: repeat(task.seconds) for name, repeat in repeats.items()}
-    )
+    return Contestant(versions, lambda: {name: repeat(task.seconds) for name, repeat in repeats.items()})
 
 
 def variants(task: Task) -> list[Variant]:
@@ -136,7 +134,7 @@ def load_batches(task: Task, form: str, size: int, count: int) -> Batches:
 
     rows, y = task.draw()
     sizes = SIZES[task.shape]
-    ids = rows.to_csr().indices.reshape(-1, len(sizes)).astype(np.int64)
+    ids = rows.indices.reshape(-1, len(sizes)).astype(np.int64)
     if form in TAKES_LOCAL_IDS:
         ids -= np.concatenate(([0], np.cumsum(sizes[:-1])))
     cut = (torch.from_numpy(array[: size * count]).split(size) for array in (ids, y.astype(np.float32)))

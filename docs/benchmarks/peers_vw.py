@@ -5,11 +5,9 @@ from __future__ import annotations
 import itertools
 import string
 from collections.abc import Callable
-from importlib.metadata import version
-from typing import Any
 
 from peers_clock import rate
-from peers_task import Contestant, MissingError, Task
+from peers_task import Contestant, Task, require
 
 ROWS = {"all pairs": 4096, "lrqfa, k = 16": 512}  # the least that are learned from in a row
 OPTIONS = "--loss_function logistic -b 24 --quiet "
@@ -23,23 +21,20 @@ def load(task: Task) -> Contestant:
     MissingError
         It is not installed.
     """
-    try:
-        import vowpalwabbit
-    except ImportError as error:
-        raise MissingError(f"{error} (pip install vowpalwabbit)") from error
+    versions = require("vowpalwabbit")
     rows, y = task.draw()
     fields = string.ascii_letters[: rows.n_fields]
     chosen = {"all pairs": "-q ::", "lrqfa, k = 16": f"--lrqfa {fields}16"}
-    ids = rows.to_csr().indices.reshape(rows.n_rows, -1)
+    ids = rows.indices.reshape(rows.n_rows, -1)
     lines = [
         " ".join(("1" if label else "-1", *(f"|{field} {i}" for field, i in zip(fields, row, strict=True))))
         for label, row in zip(y[: max(ROWS.values())], ids.tolist(), strict=False)
     ]
-    learners = {name: make_learner(vowpalwabbit, OPTIONS + options, lines) for name, options in chosen.items()}
+    learners = {name: make_learner(OPTIONS + options, lines) for name, options in chosen.items()}
     for name, learn in learners.items():
         learn(ROWS[name])
     return Contestant(
-        {"vowpalwabbit": version("vowpalwabbit")},
+        versions,
         lambda: {
             name: {"steps": rate(lambda name=name, learn=learn: learn(ROWS[name]), ROWS[name], task.seconds)}
             for name, learn in learners.items()
@@ -47,9 +42,11 @@ def load(task: Task) -> Contestant:
     )
 
 
-def make_learner(vowpalwabbit: Any, options: str, lines: list[str]) -> Callable[[int], None]:
+def make_learner(options: str, lines: list[str]) -> Callable[[int], None]:
     """A function that learns from the next rows, so many of them."""
-    workspace = vowpalwabbit.Workspace(options)
+    from vowpalwabbit import Workspace
+
+    workspace = Workspace(options)
     examples = itertools.cycle([workspace.parse(line) for line in lines])
 
     def learn(count: int) -> None:

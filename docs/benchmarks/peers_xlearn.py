@@ -8,10 +8,10 @@ import re
 import subprocess
 import sys
 import tempfile
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from peers_task import L2, LEARNING_RATE, Contestant, MissingError, Task
+from benchmarks.cases import L2, LEARNING_RATE
+from peers_task import Contestant, Task, require
 
 from fwfm_gpu.io import write_libffm
 
@@ -34,10 +34,7 @@ def load(task: Task) -> Contestant:
     MissingError
         It is not installed.
     """
-    try:
-        versions = {"xlearn": version("xlearn")}
-    except PackageNotFoundError as error:
-        raise MissingError(f"{error} (pip install xlearn)") from error
+    versions = require("xlearn")
     folder = tempfile.TemporaryDirectory()
     write_libffm(Path(folder.name) / "rows.ffm", *task.draw())
 

@@ -15,7 +15,6 @@ import argparse
 import math
 import statistics
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,13 +23,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "asv_bench"))
 
-from benchmarks.cases import SEED, draw, make_parameters, make_rows
 from benchmarks.cases import Case as Shape
+from benchmarks.cases import draw
+from benchmarks.resident import Resident, seconds
 
 from fwfm_gpu.backends import get_backend
 from fwfm_gpu.backends.threads import count_cores
-from fwfm_gpu.optimizers import AdaGrad
-from fwfm_gpu.recipe import Penalties, Recipe
 
 BATCH, FEATURES = 8192, 1000  # rows of a batch, features of a field
 ROUNDS = 5
@@ -87,21 +85,11 @@ def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
 def load(case: Case, device: str) -> Callable[[], float]:
     """Everything resident and warm; each call is one pass over all rows, in seconds."""
     shape = Shape((FEATURES,) * case.z, case.k, BATCH)
-    drawn = draw(shape, case.rows)
-    rows, backend = make_rows(shape, drawn), get_backend(device, n_threads=case.threads)
-    recipe = Recipe("logistic", AdaGrad(0.05), BATCH, Penalties(l2_linear=1e-5, l2_factors=1e-5))
-    data, model = backend.load_data(rows, drawn["y"]), backend.load_model(make_parameters(shape, rows), None, recipe)
-    order = np.random.default_rng(SEED).permutation(case.rows)
+    resident = Resident.load(get_backend(device, n_threads=case.threads), shape, draw(shape, case.rows))
 
     def pass_once() -> float:
-        run = backend.begin(model, data, order)
-        began = time.perf_counter()
-        backend.advance(run, math.ceil(case.rows / BATCH))
-        done = backend.collect(run)
-        seconds = time.perf_counter() - began
-        if done.first_bad is not None:
-            raise ArithmeticError(f"batch {done.first_bad} is not finite: its step was left out, and time would lie")
-        return seconds
+        run = resident.begin()
+        return seconds(lambda: resident.advance(run, resident.batches))
 
     pass_once()
     return pass_once

@@ -8,6 +8,7 @@ prefetch and overlap what it likes behind it.
 from __future__ import annotations
 
 import re
+import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -15,12 +16,13 @@ from typing import Any, Protocol
 
 from fwfm_gpu.device_arrays import on_device, out_of_reach
 from fwfm_gpu.device_matrix import DeviceMatrix
-from fwfm_gpu.errors import DeviceError, MissingExtraError, OptionError
+from fwfm_gpu.errors import DeviceError, FwfmWarning, MissingExtraError, OptionError
 from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.parameters import Array, OptimizerState, Parameters
 from fwfm_gpu.recipe import Recipe
 
-__all__ = ["Backend", "Collected", "fetch_array", "fingerprint_rows", "get_backend", "send_array"]
+__all__ = ["Backend", "Collected", "fetch_array", "fingerprint_rows", "get_backend", "get_host_backend"]
+__all__ += ["import_compiled", "send_array"]
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,8 @@ def get_backend(device: str = "auto", device_memory: int | None = None, n_thread
     ----------
     device : str
         ``"numpy"``: the reference, always there. ``"cpu"``: the fastest engine on the processor that is installed.
-        ``"cuda"`` or ``"cuda:1"``: an NVIDIA GPU. ``"auto"``: CUDA when a GPU answers, else ``"cpu"``.
+        ``"cuda"`` or ``"cuda:1"``: an NVIDIA GPU. ``"auto"``: CUDA when a GPU answers, else ``"cpu"``; and where numba
+        is installed and cannot be imported, ``"numpy"``, with a warning that says why.
     device_memory : int, optional
         Bytes of a GPU's memory that may be used; rows that do not fit are streamed. Without it, all that is free.
     n_threads : int, optional
@@ -96,12 +99,12 @@ def get_backend(device: str = "auto", device_memory: int | None = None, n_thread
     DeviceError
         The device is named and not there: never a silent fallback.
     MissingExtraError
-        A CUDA device is named, and CuPy is not installed.
+        A CUDA device is named, and CuPy is not installed. Or ``"cpu"`` is, and numba is installed and cannot be
+        imported.
     OptionError
-        The name is not known.
+        The name is not known. Or the compiled engine is meant, and n_threads, or without it ``FWFM_NUM_THREADS``, is
+        not a positive integer.
     """
-    from fwfm_gpu.backends.numpy_backend import NumPyBackend
-
     named = device if isinstance(device, str) else ""
     if re.fullmatch(r"cuda(:\d+)?", named):
         try:
@@ -114,13 +117,50 @@ def get_backend(device: str = "auto", device_memory: int | None = None, n_thread
     if named == "auto" and find_spec("cupy") is not None:
         with suppress(DeviceError, MissingExtraError):
             return make_cuda(0, device_memory)
-    if named in ("auto", "cpu") and find_spec("numba") is not None:
-        from fwfm_gpu.backends.compiled_backend import CompiledBackend
-
-        return CompiledBackend(n_threads)
     if named in ("auto", "cpu", "numpy"):
-        return NumPyBackend()
+        return get_host_backend(named, n_threads)
     raise OptionError(f'device must be "auto", "cpu", "numpy", "cuda" or "cuda:N"; got {device!r}.')
+
+
+def get_host_backend(device: str = "auto", n_threads: int | None = None) -> Backend:
+    """As `get_backend` of ``"auto"``, ``"cpu"`` or ``"numpy"``, and never a GPU."""
+    from fwfm_gpu.backends.numpy_backend import NumPyBackend
+
+    if device == "numpy" or find_spec("numba") is None:
+        return NumPyBackend()
+    try:
+        compiled = import_compiled()
+    except MissingExtraError as error:
+        if device == "cpu":
+            raise
+        warnings.warn(f'device="auto" takes the NumPy engine, which is slower: {error}', FwfmWarning, stacklevel=3)
+        return NumPyBackend()
+    engine: Backend = compiled(n_threads)
+    return engine
+
+
+def import_compiled() -> Any:
+    """The class of the compiled engine.
+
+    Raises
+    ------
+    MissingExtraError
+        numba is not installed; or it cannot be imported, as where NumPy is newer than it knows.
+    """
+    if find_spec("numba") is None:
+        raise MissingExtraError(
+            'the compiled engine of device="cpu" needs numba, which is not installed. '
+            "Install fwfm-gpu[cpu]: pip install 'fwfm-gpu[cpu]'."
+        )
+    try:
+        from fwfm_gpu.backends.compiled_backend import CompiledBackend
+    except ImportError as error:
+        raise MissingExtraError(
+            f'the compiled engine of device="cpu" needs numba, which is installed and cannot be imported: {error} '
+            "Install versions that fit each other: pip install --upgrade 'fwfm-gpu[cpu]'. "
+            'Or pass device="numpy": the model will be the same to the bit.'
+        ) from error
+    return CompiledBackend
 
 
 def make_cuda(number: int, device_memory: int | None) -> Backend:

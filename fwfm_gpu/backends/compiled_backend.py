@@ -2,7 +2,7 @@
 
 The stages are those of every engine::
 
-    plan         compiled_plan.py         a radix sort. Integers only
+    plan         compiled_items.py        the distinct features of each row block, by a hash table. Integers only
     rows         compiled_gradients.py    score, loss gradient, row gradients (numerics 3 to 5); lanes are rows
     coordinates  compiled_coordinates.py  ordered batch sums, one step each (numerics 6 and 7); lanes are factors
 
@@ -12,11 +12,10 @@ other, so that their number changes no bit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from fwfm_gpu.backends import Collected
 from fwfm_gpu.backends.compiled import machine, widest_lanes
 from fwfm_gpu.backends.compiled_scores import score_blocks
 from fwfm_gpu.backends.compiled_step import Stepper, common_factors
@@ -32,7 +31,7 @@ from fwfm_gpu.backends.compiled_tables import (
     make_worker,
 )
 from fwfm_gpu.backends.compiled_work import Cut, Work
-from fwfm_gpu.backends.numpy_resident import Data, HostEngine, Model
+from fwfm_gpu.backends.numpy_resident import Data, HostEngine, HostRun, Model
 from fwfm_gpu.backends.threads import choose_threads, each
 from fwfm_gpu.numerics import ROW_BLOCK
 from fwfm_gpu.parameters import Array
@@ -43,20 +42,13 @@ SCORED_AT_ONCE = 64  # row blocks of a task
 
 
 @dataclass
-class Run:
+class Run(HostRun):
     """One pass over the rows."""
 
-    stepper: Stepper
-    order: Array  # (visits,) int64
-    loss: float = 0.0
-    batches: int = 0
-    first_bad: int | None = None
+    stepper: Stepper = field(kw_only=True)
 
-    def next_rows(self) -> Array:
-        """The row numbers of the next batch."""
-        recipe = self.stepper.model.recipe
-        assert recipe is not None
-        return self.order[self.batches * recipe.batch_size : (self.batches + 1) * recipe.batch_size]
+    def step(self, rows: Array) -> float | None:
+        return self.stepper.step(rows)
 
 
 class CompiledBackend(HostEngine):
@@ -75,22 +67,8 @@ class CompiledBackend(HostEngine):
         self.threads = choose_threads(n_threads)
 
     def begin(self, model: Model, data: Data, order: Array) -> Run:
-        return Run(Stepper(model, data, self.threads), np.ascontiguousarray(order, np.int64))
-
-    def advance(self, run: Run, batches: int) -> None:
-        for _ in range(batches):
-            rows = run.next_rows()
-            if len(rows) == 0 or run.first_bad is not None:
-                return
-            loss = run.stepper.step(rows)
-            if loss is None:
-                run.first_bad = run.batches
-            else:
-                run.loss += loss
-                run.batches += 1
-
-    def collect(self, run: Run) -> Collected:
-        return Collected(run.loss, run.batches, run.first_bad)
+        stepper = Stepper(model, data, self.threads)
+        return Run(model, data, np.ascontiguousarray(order, np.int64), stepper=stepper)
 
     def score(self, model: Model, data: Data) -> Array:
         return score_rows(model, data, self.threads)

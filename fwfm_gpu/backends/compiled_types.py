@@ -106,7 +106,7 @@ def register_operation(function: Any, emit: Callable[..., Any], compares: bool =
         values = [operand(builder, *pair, vector) for pair in zip(args, sig.args, strict=True)]
         return emit(builder, isinstance(kind.dtype, types.Float), *values)
 
-    infer_global(function)(Template)
+    infer_global(function, types.Function(Template))
     numbers = (types.Number, types.IntegerLiteral)
     for shape in ((Lanes,), (Lanes, Lanes), *((Lanes, number) for number in numbers), *((n, Lanes) for n in numbers)):
         lower_builtin(function, *shape)(lower)

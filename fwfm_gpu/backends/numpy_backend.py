@@ -11,15 +11,12 @@ It runs on the calling thread, at once: ``advance`` returns when its batches are
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from fwfm_gpu.backends import Collected
 from fwfm_gpu.backends.numpy_coordinates import BatchSums, apply
 from fwfm_gpu.backends.numpy_gradients import RowGradients, row_gradients
 from fwfm_gpu.backends.numpy_plan import Group, cut_batch, make_group, plan_segments, touched_features
-from fwfm_gpu.backends.numpy_resident import Data, HostEngine, Model
+from fwfm_gpu.backends.numpy_resident import Data, HostEngine, HostRun, Model
 from fwfm_gpu.backends.numpy_rows import score_rows
 from fwfm_gpu.parameters import Array
 
@@ -28,16 +25,28 @@ __all__ = ["NumPyBackend", "Run"]
 SCORED_ROWS = 1 << 16  # rows scored in one go
 
 
-@dataclass
-class Run:
+class Run(HostRun):
     """One pass over the rows."""
 
-    model: Model
-    data: Data
-    order: Array  # (visits,) int64
-    loss: float = 0.0
-    batches: int = 0
-    first_bad: int | None = None
+    def step(self, rows: Array) -> float | None:
+        model, data, parameters = self.model, self.data, self.model.parameters
+        recipe, state = model.recipe, model.state
+        assert recipe is not None and state is not None
+        bytes_per_item = parameters.n_classes * (1 + parameters.n_factors) * parameters.dtype.itemsize + 40
+        cut_rows = cut_batch(data, rows, bytes_per_item)
+        sums = BatchSums(parameters, touched_features(data, cut_rows), recipe.learns_R)
+        loss, first = 0.0, 0
+        with np.errstate(all="ignore"):
+            for group_rows in cut_rows:
+                group = make_group(data, group_rows)
+                gradients = row_gradients(model, data, group, first, sums.slots)
+                if not np.all(np.isfinite(gradients.s_bc)):
+                    return None
+                block_sums(group, gradients, sums)
+                loss += gradients.loss
+                first += len(group_rows)
+            sums.slots.close_block()
+            return loss if apply(model, sums, len(rows)) else None
 
 
 class NumPyBackend(HostEngine):
@@ -48,23 +57,6 @@ class NumPyBackend(HostEngine):
     def begin(self, model: Model, data: Data, order: Array) -> Run:
         return Run(model, data, np.asarray(order, np.int64))
 
-    def advance(self, run: Run, batches: int) -> None:
-        assert run.model.recipe is not None
-        size = run.model.recipe.batch_size
-        for _ in range(batches):
-            rows = run.order[run.batches * size : (run.batches + 1) * size]
-            if len(rows) == 0 or run.first_bad is not None:
-                return
-            loss = step(run.model, run.data, rows)
-            if loss is None:
-                run.first_bad = run.batches
-            else:
-                run.loss += loss
-                run.batches += 1
-
-    def collect(self, run: Run) -> Collected:
-        return Collected(run.loss, run.batches, run.first_bad)
-
     def score(self, model: Model, data: Data) -> Array:
         s_bc = np.empty((len(data.lengths), model.parameters.n_classes), model.parameters.dtype)
         for lo in range(0, len(s_bc), SCORED_ROWS):
@@ -72,27 +64,6 @@ class NumPyBackend(HostEngine):
             with np.errstate(all="ignore"):
                 s_bc[rows] = score_rows(model.parameters, data, rows)
         return s_bc
-
-
-def step(model: Model, data: Data, rows: Array) -> float | None:
-    """One mini-batch. Returns its summed loss, or None when a score or a new parameter is not finite."""
-    parameters, recipe, state = model.parameters, model.recipe, model.state
-    assert recipe is not None and state is not None
-    bytes_per_item = parameters.n_classes * (1 + parameters.n_factors) * parameters.dtype.itemsize + 40
-    cut_rows = cut_batch(data, rows, bytes_per_item)
-    sums = BatchSums(parameters, touched_features(data, cut_rows), recipe.learns_R)
-    loss, first = 0.0, 0
-    with np.errstate(all="ignore"):
-        for group_rows in cut_rows:
-            group = make_group(data, group_rows)
-            gradients = row_gradients(model, data, group, first, sums.slots)
-            if not np.all(np.isfinite(gradients.s_bc)):
-                return None
-            block_sums(group, gradients, sums)
-            loss += gradients.loss
-            first += len(group_rows)
-        sums.slots.close_block()
-        return loss if apply(model, sums, len(rows)) else None
 
 
 def block_sums(group: Group, gradients: RowGradients, sums: BatchSums) -> None:

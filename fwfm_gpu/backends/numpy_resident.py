@@ -1,4 +1,4 @@
-"""What the engines on the processor keep resident: rows, and models."""
+"""What the engines on the processor have in common: what they keep resident, and how a pass over the rows goes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fwfm_gpu.backends import Collected
 from fwfm_gpu.backends.patterns import look_at_fields
 from fwfm_gpu.errors import DeviceError
 from fwfm_gpu.field_matrix import FieldMatrix
@@ -13,7 +14,7 @@ from fwfm_gpu.numerics import flushes_subnormals
 from fwfm_gpu.parameters import Array, Counts, OptimizerState, Parameters
 from fwfm_gpu.recipe import Recipe
 
-__all__ = ["Data", "HostEngine", "Model", "grow", "load_rows"]
+__all__ = ["Data", "HostEngine", "HostRun", "Model", "grow", "load_rows"]
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,30 @@ class Model:
     recipe: Recipe | None = None
 
 
+@dataclass
+class HostRun:
+    """One pass over the rows, and how far it is. An engine's own says what a step is."""
+
+    model: Model
+    data: Data
+    order: Array  # (visits,) int64
+    loss: float = 0.0
+    batches: int = 0
+    first_bad: int | None = None
+
+    def next_rows(self) -> Array:
+        """The row numbers of the next batch; none at the end."""
+        assert self.model.recipe is not None
+        size = self.model.recipe.batch_size
+        return self.order[self.batches * size : (self.batches + 1) * size]
+
+    def step(self, rows: Array) -> float | None:
+        """One mini-batch. Returns its summed loss, or None when a score or a new parameter is not finite."""
+        raise NotImplementedError
+
+
 class HostEngine:
-    """What engines on the processor have in common: where rows and models lie."""
+    """What engines on the processor do alike: rows and models lie in memory, and a batch is done when it returns."""
 
     def __init__(self) -> None:
         if flushes_subnormals():
@@ -60,6 +83,21 @@ class HostEngine:
             return Model(parameters.map(np.ascontiguousarray))  # only read: shared with the caller
         own = parameters.copy()
         return Model(own, (recipe.start_state(own) if state is None else state).copy(), recipe)
+
+    def advance(self, run: HostRun, batches: int) -> None:
+        for _ in range(batches):
+            rows = run.next_rows()
+            if len(rows) == 0 or run.first_bad is not None:
+                return
+            loss = run.step(rows)
+            if loss is None:
+                run.first_bad = run.batches
+            else:
+                run.loss += loss
+                run.batches += 1
+
+    def collect(self, run: HostRun) -> Collected:
+        return Collected(run.loss, run.batches, run.first_bad)
 
     def copy_model(self, model: Model) -> Model:
         return Model(*self.fetch_model(model), model.recipe)

@@ -36,11 +36,21 @@ def find_pattern(xp: Any, indices: Array, fields: Array, lengths: Array) -> Any:
     if len(lengths) == 0 or lengths.min() != lengths.max():
         return None
     indices_bz = indices.reshape(len(lengths), int(lengths[0]))
-    pattern = fields[indices_bz[0]]
+    pattern, stretch = fields[indices_bz[0]], find_stretches(xp, fields)
     for lo in range(0, len(lengths), LOOK_ROWS):
-        if xp.any(fields[indices_bz[lo : lo + LOOK_ROWS]] != pattern):
+        part = indices_bz[lo : lo + LOOK_ROWS]
+        # Features between two of one stretch are of its field: no look at each of them.
+        ends = stretch[xp.stack((part.min(axis=0), part.max(axis=0)))]
+        if xp.any(ends != stretch[indices_bz[0]]) and xp.any(fields[part] != pattern):
             return None
     return pattern
+
+
+def find_stretches(xp: Any, fields: Array) -> Any:
+    """The number of each feature's stretch of neighbours of one field: fields ``[1 1 0 1]`` give ``[0 0 1 2]``."""
+    stretch = xp.zeros(len(fields), xp.int32)
+    stretch[1:] = xp.cumsum(fields[1:] != fields[:-1])
+    return stretch
 
 
 def any_shared_field(xp: Any, indices: Array, fields: Array, lengths: Array) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from importlib.util import find_spec
@@ -25,11 +27,12 @@ from engine_data import (
     start_of,
 )
 
-from fwfm_gpu.backends import get_backend
-from fwfm_gpu.errors import DeviceError, MissingExtraError, OptionError
+from fwfm_gpu.backends import get_backend, get_host_backend
+from fwfm_gpu.errors import DeviceError, FwfmWarning, MissingExtraError, OptionError
 from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.losses import LOSSES
 from fwfm_gpu.parameters import Parameters
+from fwfm_gpu.scorer import make_engine
 from fwfm_gpu.verify import vector_recipe
 
 SPEC = Spec(rule="adam", pattern="ragged-repeated", weighted=True, batch_size=30)
@@ -48,6 +51,48 @@ def test_without_a_gpu_every_device_is_the_processor(device):
     backend = get_backend(device)
     assert type(backend).__name__ == ("CompiledBackend" if compiled else "NumPyBackend")
     assert backend.name == ("cpu" if compiled else "numpy")
+
+
+REFUSAL = "Numba needs NumPy 2.1 or less. Got NumPy 2.9."
+REASON = re.escape(
+    'the compiled engine of device="cpu" needs numba, which is installed and cannot be imported: '
+    f"{REFUSAL} Install versions that fit each other: pip install --upgrade 'fwfm-gpu[cpu]'. Or pass device="
+)
+
+
+@pytest.fixture
+def refusing_numba(monkeypatch, tmp_path):
+    """It is found, and raises when it is imported."""
+    for name in list(sys.modules):
+        if name.split(".")[0] == "numba" or name.startswith("fwfm_gpu.backends.compiled"):
+            monkeypatch.delitem(sys.modules, name)
+    (tmp_path / "numba.py").write_text(f"raise ImportError({REFUSAL!r})")
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def test_a_numba_that_cannot_be_imported_is_an_error_by_name(refusing_numba):
+    with pytest.raises(MissingExtraError, match=f"^{REASON}") as caught:
+        get_backend("cpu")
+    assert isinstance(caught.value.__cause__, ImportError)
+    assert get_backend("numpy").name == "numpy"
+
+
+def get_scorer():
+    problem = make_problem(SPEC)
+    return make_engine(start_of(problem), rows_of(problem).fields, "cuda")
+
+
+@pytest.mark.parametrize("get", [get_backend, get_host_backend, get_scorer])
+def test_without_a_name_it_is_a_warning(refusing_numba, get):
+    with pytest.warns(FwfmWarning, match=f'^device="auto" takes the NumPy engine, which is slower: {REASON}'):
+        assert get().name == "numpy"
+
+
+def test_a_wrong_number_of_threads_is_an_error(monkeypatch):
+    pytest.importorskip("numba", reason="numba is not installed: there is no compiled engine")
+    monkeypatch.setenv("FWFM_NUM_THREADS", "many")
+    with pytest.raises(OptionError, match="FWFM_NUM_THREADS must be a positive integer; got 'many'"):
+        get_backend("cpu")
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:12"])
