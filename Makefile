@@ -7,6 +7,8 @@ DEVICE ?= auto
 SHAPE ?= criteo
 BATCH ?= 65536
 OUT ?= docs/benchmarks
+# Tests run in a process per core; in one process where there is a GPU, since some measure how much of it is free.
+PROCESSES ?= $(if $(DRIVER),0,logical)
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/installed
 
@@ -29,7 +31,7 @@ demo: $(DEMO) ## train on census data and write fwfm-report.html; DEVICE=cuda fo
 	$(BIN)/fwfm-gpu demo --device $(DEVICE)
 
 test: lint types ## everything a commit must pass
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(PROCESSES) --maxprocesses 8 --dist worksteal
 
 lint: $(INSTALLED) ## ruff: rules and format
 	$(BIN)/ruff check .

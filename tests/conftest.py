@@ -43,6 +43,12 @@ def backend(request):
     return make_backend(request.param)
 
 
+@pytest.fixture
+def path(tmp_path):
+    """Where a model's file may be written."""
+    return tmp_path / "model.fwfm"
+
+
 @cache
 def missing_gpu() -> str | None:
     """Why no GPU answers; None when one does."""

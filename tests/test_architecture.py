@@ -203,6 +203,14 @@ def test_the_package(checker):
     assert not faults, "\n" + "\n".join(faults)
 
 
+def test_the_tests_are_short_too():
+    tests = Path(__file__).parent
+    modules = [Module(path.relative_to(tests).as_posix(), path.read_text("utf-8")) for path in tests.rglob("*.py")]
+    assert "backends/test_seam.py" in [module.path for module in modules]
+    faults = [fault.replace("fwfm_gpu", "tests", 1) for module in modules for fault in length_faults(module)]
+    assert not faults, "\n" + "\n".join(faults)
+
+
 BAD = [
     (floor_faults, "losses.py", "import fwfm_gpu.cli", "fwfm_gpu/losses.py:1: floor 1 imports cli of floor 5"),
     (floor_faults, "losses.py", "\nfrom fwfm_gpu.model import FwFM", "losses.py:2: floor 1 imports model of floor 3"),

@@ -31,11 +31,11 @@ def test_frappe_searches_on_validation_and_prints_the_test_table(frappe_folder, 
     frappe = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(__import__("sys").modules, "frappe", frappe)  # dataclasses look their module up
     spec.loader.exec_module(frappe)
-    monkeypatch.setattr(frappe, "GRID", {"n_factors": [4], "learning_rate": [0.1], "l2_factors": [1e-5, 1.0]})
+    monkeypatch.setattr(frappe, "GRID", {"n_factors": [8], "learning_rate": [0.1], "l2_factors": [1e-5, 1.0]})
     monkeypatch.setattr("sys.argv", ["frappe.py", "--data", str(frappe_folder), "--seeds", "2"])
     frappe.main()
     printed = capsys.readouterr().out
-    assert "| 4 | 0.1 | 1e-05 |" in printed
+    assert "| 8 | 0.1 | 1e-05 |" in printed
     assert "best on validation: " in printed and "'l2_factors': 1e-05" in printed  # l2 = 1 learns no interaction
     test_rows = [line for line in printed.splitlines() if line.startswith(("| FM", "| FwFM"))]
     assert [line.split(" | ")[1] for line in test_rows] == ["2", "2", "1"]

@@ -36,6 +36,7 @@ def test_the_loss_is_that_of_each_row_before_its_batch(loss, weighted):
     weight = np.linspace(0.5, 2, ROWS) if weighted else np.ones(ROWS)
     options = {
         "loss": loss,
+        "n_factors": 3,
         "dtype": "float64",
         "batch_size": 1,
         "shuffle": False,

@@ -7,82 +7,20 @@ import re
 import sys
 from dataclasses import replace
 from functools import cache
-from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
+from reports import IDS, LOSSES, ROWS, SCORE, SECTIONS, Page, Y, model_of, rows
 
 import fwfm_gpu
 from fwfm_gpu import FieldMatrix
-from fwfm_gpu.atomic_file import replace_file
 from fwfm_gpu.encoding import FieldEncoder
-from fwfm_gpu.errors import InputError, InputTypeError, MissingExtraError
+from fwfm_gpu.errors import InputError
 from fwfm_gpu.history import EpochRecord
 from fwfm_gpu.report import report
 from fwfm_gpu.report_charts import compact
 from fwfm_gpu.report_fields import shades_of_weights
 from fwfm_gpu.report_findings import find, thinned
-from fwfm_gpu.report_html import VOID
-
-DOOR = sys.modules["fwfm_gpu.report"]
-LOSSES = ("logistic", "softmax", "squared")
-SECTIONS = ["learning", "predictions", "pairs", "fields", "settings", "provenance"]
-ROWS = 120
-IDS = np.random.default_rng(0).integers(4, size=(ROWS, 4))
-NAMES = ["age", "<script>alert(1)</script>", "$x$", "日本 & co"]
-SCORE = np.where(IDS[:, 0] % 2 == IDS[:, 1] % 2, 1.5, -1.0) + 0.1 * IDS[:, 2]
-Y = {
-    "logistic": np.where(SCORE > 0, "_yes", "<no>"),
-    "softmax": np.digitize(SCORE, [-0.9, 1.5, 1.7]),
-    "squared": SCORE,
-}
-
-
-def rows(names=NAMES):
-    return FieldMatrix.from_ids(IDS, [4] * 4, field_names=names)
-
-
-@cache
-def model_of(loss, **options):
-    settings = {"n_factors": 3, "epochs": 4, "batch_size": 16, "validation_fraction": 0.25, "loss": loss}
-    return fwfm_gpu.train(rows(), Y[loss], progress=False, **{**settings, **options})
-
-
-class Page(HTMLParser):
-    """A page, taken apart; fails on tags that do not balance."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.source, self.open, self.ids, self.tags, self.text = text, [], [], [], []
-        self.attributes = []
-        self.feed(text)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.handle_startendtag(tag, attrs)
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        attrs = dict(attrs)
-        self.tags.append((tag, attrs))
-        self.attributes += attrs.items()
-        self.ids += [attrs["id"]] if "id" in attrs else []
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if "style" not in self.open:
-            self.text.append(data)
-
-    def __contains__(self, text):
-        return text in re.sub(r"\s+", " ", "".join(self.text))
-
-    def all(self, tag, **wanted):
-        return [attrs for name, attrs in self.tags if name == tag and wanted.items() <= attrs.items()]
 
 
 @pytest.fixture
@@ -191,12 +129,6 @@ def test_the_same_inputs_give_the_same_bytes(page_of, write):
         assert write(model_of("logistic"), rows(), Y["logistic"]).source == first
     finally:
         sys.modules["matplotlib"].rcdefaults()
-
-
-def test_the_module_and_its_function_are_one_door(target):
-    assert fwfm_gpu.report in (report, DOOR)
-    for door in (report, DOOR):
-        assert door(model_of("logistic"), rows(), Y["logistic"], target) == target
 
 
 # what it says
@@ -427,87 +359,3 @@ def test_nearly_equal_field_weights_share_a_shade():
 )
 def test_ticks_are_short_and_told_apart(ticks, texts):
     assert compact(ticks) == texts
-
-
-# what it refuses
-
-
-@pytest.fixture
-def target(tmp_path):
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed: a report refuses to start")
-    return tmp_path / "page.html"
-
-
-@pytest.mark.parametrize(
-    "X, y, message",
-    [
-        (IDS, Y["logistic"], "columns that the model was trained on"),
-        (rows(), Y["logistic"][:-1], "same number of rows"),
-        (rows(), np.full(ROWS, "maybe"), "a label that the model does not know"),
-        (rows().take([]), [], "at least one row"),
-    ],
-)
-def test_rows_and_labels_that_do_not_fit(target, X, y, message):
-    with pytest.raises(InputError, match=message):
-        report(model_of("logistic"), X, y, target)
-    assert not list(target.parent.iterdir())
-
-
-def test_weights_that_do_not_fit(target):
-    with pytest.raises(InputError, match="one weight per row"):
-        report(model_of("logistic"), rows(), Y["logistic"], target, sample_weight=[1.0])
-
-
-@pytest.mark.parametrize(
-    "arguments, message",
-    [(("model", "page.html", None), "FwFM"), ((None, 3, None), "path-like"), ((None, "page.html", 3), "title must be")],
-)
-def test_arguments_of_another_kind(target, arguments, message):
-    model, path, title = arguments
-    with pytest.raises(InputTypeError, match=message):
-        report(model or model_of("logistic"), rows(), Y["logistic"], path, title=title)
-
-
-def test_paths_that_cannot_be_written_are_refused_before_any_work(target, monkeypatch):
-    monkeypatch.setattr(DOOR, "find", None)
-    with pytest.raises(IsADirectoryError):
-        report(model_of("logistic"), rows(), Y["logistic"], target.parent)
-    with pytest.raises(FileNotFoundError, match="nowhere"):
-        report(model_of("logistic"), rows(), Y["logistic"], target.parent / "nowhere" / "page.html")
-
-
-def test_a_former_page_survives_a_failed_write(target, monkeypatch):
-    target.write_text("former")
-
-    def fail(*_):
-        raise OSError("full")
-
-    monkeypatch.setattr("os.fsync", fail)
-    with pytest.raises(OSError, match="full"):
-        replace_file(target, lambda file: file.write(b"new"))
-    assert [path.name for path in target.parent.iterdir()] == ["page.html"]
-    assert target.read_text() == "former"
-
-
-def test_a_link_is_followed(target):
-    real = target.with_name("real.html")
-    real.write_text("former")
-    target.symlink_to(real)
-    replace_file(target, lambda file: file.write(b"new"))
-    assert target.is_symlink() and real.read_bytes() == b"new"
-
-
-def test_the_caller_keeps_every_byte(target):
-    X, y, weight = IDS.astype(float), np.where(SCORE > 0, 1, 0), np.ones(ROWS)
-    model = fwfm_gpu.train(X, y, progress=False, epochs=1)
-    before = [array.copy() for array in (X, y, weight)]
-    report(model, X, y, target, sample_weight=weight)
-    for array, former in zip((X, y, weight), before, strict=True):
-        np.testing.assert_array_equal(array, former)
-
-
-def test_without_matplotlib_the_extra_is_named(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MissingExtraError, match=r"fwfm-gpu\[plots\]"):
-        report(model_of("logistic"), rows(), Y["logistic"], tmp_path / "page.html")
-    assert not list(Path(tmp_path).iterdir())

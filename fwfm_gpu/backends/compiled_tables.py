@@ -61,7 +61,9 @@ def as_argument(array: Array) -> Array:
     numba compiles anew for arrays that are read-only. Kernels do not write what they only read.
     """
     contiguous = np.ascontiguousarray(array)
-    return contiguous if contiguous.flags.writeable or not contiguous.size else np.asarray(Shared(contiguous))
+    if contiguous.flags.writeable:
+        return contiguous
+    return np.asarray(Shared(contiguous)) if contiguous.size else np.empty_like(contiguous)
 
 
 def make_theta(parameters: Parameters) -> Theta:

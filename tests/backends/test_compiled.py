@@ -25,6 +25,7 @@ numba = pytest.importorskip("numba", reason="numba is not installed: there is no
 caching = import_module("numba.core.caching")
 compiled = import_module("fwfm_gpu.backends.compiled")
 compiled_step = import_module("fwfm_gpu.backends.compiled_step")
+as_argument = import_module("fwfm_gpu.backends.compiled_tables").as_argument
 
 PACKAGE = Path(fwfm_gpu.__file__).parent
 SPEC = Spec(pattern="alike", k=8, weighted=True)
@@ -89,6 +90,15 @@ opposite.__module__ = "fwfm_gpu.optimizers"  # of the package, so it is compiled
 def test_the_same_constants_are_compiled_once():
     assert compiled.machine(factors, K=8) is compiled.machine(factors, K=8)
     assert compiled.machine(factors, K=8) is not compiled.machine(factors, K=4)
+
+
+@pytest.mark.parametrize("size", [0, 3])
+def test_read_only_arrays_take_the_code_of_others(size):
+    array = np.arange(size)
+    array.setflags(write=False)
+    argument = as_argument(array)
+    assert numba.typeof(argument) == numba.typeof(np.arange(size))
+    assert (size == 0) != np.shares_memory(argument, array)
 
 
 # ---- the folder
