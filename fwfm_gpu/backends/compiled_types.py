@@ -87,15 +87,18 @@ def same_lanes(arguments: tuple[Any, ...]) -> Lanes | None:
     return kind if all(types.unliteral(argument) == kind.dtype for argument in plain) else None
 
 
-def register_operation(function: Any, emit: Callable[..., Any], compares: bool = False) -> None:
-    """Let an operator or a function of NumPy work on lanes."""
+Emit = Callable[..., Any]  # (builder, operands) -> what LLVM makes of them
+
+
+def register_operation(function: Any, of_floats: Emit, of_integers: Emit | None = None, compares: bool = False) -> None:
+    """Let an operator or a function of NumPy work on lanes; without ``of_integers`` on those of floats alone."""
 
     class Template(AbstractTemplate):
         key = function
 
         def generic(self, args: Any, kws: Any) -> Any:
             kind = same_lanes(args)
-            if kind is None:
+            if kind is None or (of_integers is None and not isinstance(kind.dtype, types.Float)):
                 return None
             return signature(Lanes(types.boolean, kind.count) if compares else kind, *args)
 
@@ -104,7 +107,8 @@ def register_operation(function: Any, emit: Callable[..., Any], compares: bool =
         assert kind is not None
         vector = context.get_value_type(kind)
         values = [operand(builder, *pair, vector) for pair in zip(args, sig.args, strict=True)]
-        return emit(builder, isinstance(kind.dtype, types.Float), *values)
+        emit = of_floats if of_integers is None or isinstance(kind.dtype, types.Float) else of_integers
+        return emit(builder, *values)
 
     infer_global(function, types.Function(Template))
     numbers = (types.Number, types.IntegerLiteral)
@@ -112,33 +116,31 @@ def register_operation(function: Any, emit: Callable[..., Any], compares: bool =
         lower_builtin(function, *shape)(lower)
 
 
-def arithmetic(of_floats: str, of_integers: str) -> Callable[..., Any]:
-    return lambda builder, floats, a, b: getattr(builder, of_floats if floats else of_integers)(a, b)
+def method(name: str, *leading: Any) -> Emit:
+    """One of the builder's own instructions."""
+    return lambda builder, *operands: getattr(builder, name)(*leading, *operands)
 
 
-def comparison(sign: str) -> Callable[..., Any]:
-    return lambda builder, floats, a, b: (builder.fcmp_ordered if floats else builder.icmp_signed)(sign, a, b)
+def of_llvm(name: str) -> Emit:
+    """An instruction that LLVM has under a name."""
+    return lambda builder, *a: instruct(builder, f"{name}.{suffix(a[0].type)}", a[0].type, list(a))
 
 
-def of_llvm(name: str) -> Callable[..., Any]:
-    return lambda builder, floats, *a: instruct(builder, f"{name}.{suffix(a[0].type)}", a[0].type, list(a))
-
-
-for sign, names in {
-    operator.add: ("fadd", "add"),
-    operator.sub: ("fsub", "sub"),
-    operator.mul: ("fmul", "mul"),
-    operator.truediv: ("fdiv", "sdiv"),
-}.items():
-    register_operation(sign, arithmetic(*names))
+register_operation(operator.add, method("fadd"), method("add"))
+register_operation(operator.sub, method("fsub"), method("sub"))
+register_operation(operator.mul, method("fmul"), method("mul"))
+register_operation(operator.truediv, method("fdiv"))
+register_operation(operator.neg, method("fneg"))
 for sign, text in {operator.lt: "<", operator.le: "<=", operator.gt: ">", operator.ge: ">=", operator.eq: "=="}.items():
-    register_operation(sign, comparison(text), compares=True)
-register_operation(operator.neg, lambda builder, floats, a: builder.fneg(a))
-register_operation(np.sqrt, of_llvm("llvm.sqrt"))
-register_operation(np.abs, of_llvm("llvm.fabs"))
-register_operation(np.rint, of_llvm("llvm.rint"))
-register_operation(np.minimum, of_llvm("llvm.minimum"))
-register_operation(np.maximum, of_llvm("llvm.maximum"))
+    register_operation(sign, method("fcmp_ordered", text), method("icmp_signed", text), compares=True)
+for function, name in {
+    np.sqrt: "llvm.sqrt",
+    np.abs: "llvm.fabs",
+    np.rint: "llvm.rint",
+    np.minimum: "llvm.minimum",
+    np.maximum: "llvm.maximum",
+}.items():
+    register_operation(function, of_llvm(name))
 
 
 class Table(types.Type):

@@ -152,6 +152,20 @@ def test_numbers_of_floats(case):
         case.check(pass_through_float64, left, right, right[0], case.numbers(SIZE))
 
 
+def divide(numbers):
+    store(tables(numbers), 0, load(tables(numbers), 0) / load(tables(numbers), 0))
+
+
+def negate(numbers):
+    store(tables(numbers), 0, -load(tables(numbers), 0))
+
+
+@pytest.mark.parametrize("function", [divide, negate], ids=lambda function: function.__name__)
+def test_what_lanes_of_integers_cannot_do_is_refused(function):
+    with pytest.raises(compiled.numba.TypingError, match="Lanes"):
+        compiled.machine(function)(np.ones(16, np.int64))
+
+
 def powers(n, out):
     n, out = tables(n), tables(out)
     for i in range(len(n)):
