@@ -80,7 +80,7 @@ def score_rows(model: Model, data: Data, threads: int) -> Array:
     shape = Shape(p.n_classes, p.n_factors, p.n_fields, int(data.lengths.max(initial=0)), False, p.dtype)
     theta, rows, task = make_theta(p), make_rows(data), make_task(data, model)
     n_rows, nothing = len(data.lengths), np.zeros(1, np.int64)
-    out = make_gradients(Room({}), shape, Extent(0, 0, 0), 1, np.empty((n_rows, p.n_classes), p.dtype))
+    out = make_gradients(Room({}), shape, Extent(n_rows, 0, 0, 0, 0), 1)
     cut = Cut(np.arange(n_rows), 0, n_rows, nothing)
     blocks = -(-n_rows // ROW_BLOCK)
     way = choose_way(task, p.n_classes, shape.longest) | {"KEEPS": False, "K": common_factors(p.n_factors)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from fwfm_gpu.backends.compiled_coordinates import Sums, Touched, sum_features, sum_others
 from fwfm_gpu.backends.compiled_gradients import block_gradients, prepare
 from fwfm_gpu.backends.compiled_work import Cut, Gradients, Work
-from fwfm_gpu.backends.lanes import tables
+from fwfm_gpu.backends.lanes import tables, take_next
 from fwfm_gpu.numerics import ROW_BLOCK
 from fwfm_gpu.parameters import Array
 
@@ -36,12 +36,18 @@ def sum_batch(work: Work, begins: Array, touched: Touched, sums: Sums, known: Ar
     return slots
 
 
-def work_blocks(work: Work, first_block: int, last_block: int) -> None:
-    """Scores, row gradients and block sums, from the parameters frozen at the start of the batch."""
-    work = tables(work)
+def work_blocks(work: Work, counter: Array) -> None:
+    """Scores, row gradients and block sums, from the parameters frozen at the start of the batch.
+
+    Of the row blocks that no other thread takes.
+    """
+    work, counter = tables(work), tables(counter)
     prepare(work)
-    for block in range(first_block, last_block):
+    blocks = (work.cut.n_rows + ROW_BLOCK - 1) // ROW_BLOCK
+    block = take_next(counter)
+    while block < blocks:
         block_gradients(work, block)
+        block = take_next(counter)
 
 
 def sum_cut(cut: Cut, out: Gradients, touched: Touched, sums: Sums, owner: int) -> None:

@@ -45,29 +45,32 @@ def find_distinct(work: Work, number: int, count: int) -> None:
 
 
 def share_out(work: Work, number: int, distinct: int, items: int) -> None:
-    """The features of a block, owner after owner."""
-    block, owned = work.block, work.out.owned
-    owners, begin = owned.shape[1] - 1, work.cut.begin[number]
+    """The features of a block, owner after owner.
+
+    What is counted up is the thread's own: neighbouring blocks, whose counts lie in one cache line, have other threads.
+    """
+    block, owned, ends = work.block, work.out.owned[number], work.block.ends
+    owners, begin = len(ends), work.cut.begin[number]
+    owned[0], owned[owners] = 0, distinct
     if owners == 1:
-        owned[number, 0], owned[number, 1] = 0, distinct
         for i in range(distinct):
             work.out.feature[begin + i] = block.met[i]
         return
-    for owner in range(owners + 1):
-        owned[number, owner] = 0
+    for owner in range(owners):
+        ends[owner] = 0
     for i in range(distinct):
         block.moved[i] = block.met[i] % owners
-        owned[number, block.moved[i] + 1] += 1
+        ends[block.moved[i]] += 1
+    end = 0
     for owner in range(owners):
-        owned[number, owner + 1] += owned[number, owner]
+        owned[owner] = end
+        end += ends[owner]
+        ends[owner] = owned[owner]
     for i in range(distinct):
         owner = block.moved[i]
-        block.moved[i] = owned[number, owner]
+        block.moved[i] = ends[owner]
         work.out.feature[begin + block.moved[i]] = block.met[i]
-        owned[number, owner] += 1
-    for owner in range(owners, 0, -1):
-        owned[number, owner] = owned[number, owner - 1]
-    owned[number, 0] = 0
+        ends[owner] += 1
     for i in range(items):
         block.local[i] = block.moved[block.local[i]]
 

@@ -82,6 +82,12 @@ def operations(count: int) -> dict[Any, Any]:
 
         return as_tables(arrays)(arrays), emit
 
+    def take_next(context: Any, counter: Any) -> Any:
+        def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return builder.atomic_rmw("add", place(context, builder, counter, args[0], INT64(0)), INT64(1), "seq_cst")
+
+        return types.int64(counter), emit
+
     def splat(context: Any, number: Any) -> Any:
         kind = Lanes(types.unliteral(number), count)
         return kind(number), lambda context, builder, sig, args: spread(builder, args[0], count)
@@ -239,7 +245,7 @@ def operations(count: int) -> dict[Any, Any]:
         return types.void(array, types.int64), emit
 
     known = [tables, splat, first_lanes, load, load_some, store, store_some, gather, sum_lanes, all_zero, prefetch]
-    known += [widened, narrowed]
+    known += [widened, narrowed, take_next]
     found = {getattr(lanes, emit.__name__): intrinsic(emit) for emit in known}
     literal = {
         getattr(lanes, emit.__name__): intrinsic(prefer_literal=True)(emit) for emit in (read_columns, write_columns)

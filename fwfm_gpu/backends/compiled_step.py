@@ -11,7 +11,7 @@ import numpy as np
 from fwfm_gpu.backends import compiled_coordinates as coordinates
 from fwfm_gpu.backends.compiled import machine, widest_lanes
 from fwfm_gpu.backends.compiled_batch import sum_batch, sum_cut, sum_others_of_cut, work_blocks
-from fwfm_gpu.backends.compiled_coordinates import Touched, Update
+from fwfm_gpu.backends.compiled_coordinates import Sums, Touched, Update
 from fwfm_gpu.backends.compiled_slopes import scalar_slopes, softmax_slopes
 from fwfm_gpu.backends.compiled_tables import (
     Extent,
@@ -27,7 +27,7 @@ from fwfm_gpu.backends.compiled_tables import (
     make_update,
     make_worker,
 )
-from fwfm_gpu.backends.compiled_work import Cut, Work
+from fwfm_gpu.backends.compiled_work import Cut, Gradients, Work
 from fwfm_gpu.backends.numpy_resident import Data, Model
 from fwfm_gpu.backends.threads import each
 from fwfm_gpu.losses import logistic_slope, squared_slope
@@ -40,7 +40,6 @@ __all__ = ["Kernels", "Stepper", "common_factors"]
 COMMON_FACTORS = (4, 8, 16, 32)  # numbers of factors with machine code of their own
 CUT_BYTES = 1 << 19  # gradients that one thread makes before they are summed: they stay in its cache
 SHARED_CUT_BYTES = 1 << 25  # the same for all threads together, where each cut costs waiting for the last of them
-TURNS = 4  # in how many goes a thread works through a cut
 FEW_PRODUCTS = 1 << 22  # of factors of a batch: fewer are not worth a second thread
 SLOPES: dict[str, dict[str, Any]] = {
     "logistic": {"SLOPES": scalar_slopes, "SLOPE": logistic_slope},
@@ -105,6 +104,7 @@ class Stepper:
         self.known = np.full(p.n_fields**2 if self.way["LISTED"] else 0, -1)
         self.rank = np.full(p.n_features, -1, np.int32)
         self.most = 0  # touches that Adam's tables reach
+        self.extent: Extent | None = None
 
     def count_products(self) -> float:
         """About how many products of factors a batch takes."""
@@ -149,9 +149,26 @@ class Stepper:
         with np.errstate(all="ignore"):
             return recipe.loss_function.total(s.astype(np.float64), data.y[numbers], recipe.label_smoothing, weight)
 
+    def make_room(self, extent: Extent) -> tuple[Gradients, Sums, Touched]:
+        """Tables for a batch; one that is as large as the last has the same."""
+        if extent != self.extent:
+            assert self.model.recipe is not None
+            shape, room, threads = self.shape, self.room, self.threads
+            out = make_gradients(room, shape, extent, threads)
+            for worker, (own, (block, group, alone)) in enumerate(zip(self.rooms, self.workers, strict=True)):
+                self.workers[worker] = (fit_block(own, shape, extent, threads, block), group, alone)
+            places = min(extent.batch_items, -(-len(self.rank) // threads))
+            sums = make_sums(room, shape, threads * places, self.slots, len(self.model.recipe.rule.moments))
+            size = room.take("touched", np.int64, threads)
+            touched = Touched(room.take("features", np.int64, threads, places), size, self.rank)
+            self.extent, self.tables = extent, (out, sums, touched)
+        return self.tables
+
     def count_items(self, numbers: Array) -> Array:
         """Where the items of each row block of a batch begin, (blocks + 1,) int64."""
         starts = np.arange(0, len(numbers), ROW_BLOCK)
+        if self.data.pattern is not None:  # all rows are of one length
+            return np.append(starts, len(numbers)) * len(self.data.pattern)
         begins = np.zeros(len(starts) + 1, np.int64)
         np.cumsum(np.add.reduceat(self.data.lengths[numbers], starts), out=begins[1:])  # integers
         return begins
@@ -162,22 +179,18 @@ class Batch:
 
     def __init__(self, stepper: Stepper, numbers: Array) -> None:
         self.stepper, self.numbers = stepper, numbers
-        assert stepper.model.recipe is not None
-        shape, room, threads = stepper.shape, stepper.room, stepper.threads
         self.begins = stepper.count_items(numbers)
         self.blocks = self.choose_blocks()
         at = np.append(np.arange(0, len(self.begins) - 1, self.blocks), len(self.begins) - 1)
-        items = int(self.begins[-1])
-        extent = Extent(self.blocks * ROW_BLOCK, int(np.diff(self.begins[at]).max()), int(np.diff(self.begins).max()))
-        s = room.take("s", shape.dtype, len(numbers), shape.n_classes)
-        self.out = make_gradients(room, shape, extent, threads, s)
-        for worker, (own, (block, group, alone)) in enumerate(zip(stepper.rooms, stepper.workers, strict=True)):
-            stepper.workers[worker] = (fit_block(own, shape, extent, block), group, alone)
-        places = min(items, -(-len(stepper.rank) // threads))
-        self.sums = make_sums(room, shape, threads * places, stepper.slots, len(stepper.model.recipe.rule.moments))
-        size = room.take("touched", np.int64, threads)
-        size[:] = 0
-        self.touched = Touched(room.take("features", np.int64, threads, places), size, stepper.rank)
+        extent = Extent(
+            len(numbers),
+            int(self.begins[-1]),
+            self.blocks * ROW_BLOCK,
+            int(np.diff(self.begins[at]).max()),
+            int(np.diff(self.begins).max()),
+        )
+        self.out, self.sums, self.touched = stepper.make_room(extent)
+        self.touched.size[:] = 0
 
     def choose_blocks(self) -> int:
         """How many row blocks are worked on at once."""
@@ -210,14 +223,12 @@ class Batch:
     def row_stage(self, cut: Cut) -> None:
         """Scores, row gradients and their sums over row blocks (numerics 3 to 6)."""
 
-        threads, blocks = self.stepper.threads, -(-cut.n_rows // ROW_BLOCK)
-        at_once = -(-blocks // (TURNS * threads))
+        threads, counter = self.stepper.threads, np.zeros(1, np.int64)
 
         def work(worker: int, task: int) -> None:
-            first = task * at_once
-            self.stepper.kernels.work_blocks(self.work(worker, cut), first, min(first + at_once, blocks))
+            self.stepper.kernels.work_blocks(self.work(worker, cut), counter)
 
-        each(threads, -(-blocks // at_once), work)
+        each(threads, min(threads, -(-cut.n_rows // ROW_BLOCK)), work)
 
     def block_sums(self, cut: Cut, slots: int) -> int:
         """First half of the coordinate stage: sums over row blocks into those of the batch (numerics 6)."""

@@ -122,6 +122,7 @@ def make_worker(shape: Shape, lanes: int) -> tuple[Block, Group, Alone]:
         local=np.zeros(0, np.int32),
         met=integers(0),
         moved=np.zeros(0, np.int32),
+        ends=integers(1),
         hashed=np.zeros(0, np.int32),
         cd=table(ROW_BLOCK, pairs if shape.listed else 0),
         longest=integers(ROW_BLOCK),
@@ -179,21 +180,23 @@ class Room:
 
 @dataclass(frozen=True)
 class Extent:
-    """How much there is of a batch at once."""
+    """How much there is of a batch: in all, and at once."""
 
+    batch_rows: int
+    batch_items: int
     rows: int
     items: int
     block_items: int  # of the row block that has most
 
 
-def make_gradients(room: Room, shape: Shape, extent: Extent, owners: int, s: Array) -> Gradients:
-    """What the row stage writes for so many owners of features; scores into ``s``, (B, C)."""
+def make_gradients(room: Room, shape: Shape, extent: Extent, owners: int) -> Gradients:
+    """What the row stage writes for so many owners of features."""
     C, T, F = shape.n_classes, shape.dtype, shape.n_fields
     blocks = -(-extent.rows // ROW_BLOCK)
     most = min(ROW_BLOCK * shape.longest * (shape.longest - 1) // 2, F * (F + 1) // 2)  # slots of a row block
     entries = blocks * most if shape.listed else 0
     return Gradients(
-        s=s,
+        s=room.take("s", T, extent.batch_rows, C),
         g=room.take("g", T, C, extent.rows),
         owned=room.take("owned", np.int64, blocks, owners + 1),
         feature=room.take("feature", np.int64, extent.items),
@@ -206,7 +209,7 @@ def make_gradients(room: Room, shape: Shape, extent: Extent, owners: int, s: Arr
     )
 
 
-def fit_block(room: Room, shape: Shape, extent: Extent, block: Block) -> Block:
+def fit_block(room: Room, shape: Shape, extent: Extent, owners: int, block: Block) -> Block:
     """A thread's tables of a row block, large enough for its items."""
     C, T, items = shape.n_classes, shape.dtype, extent.block_items
     places = 1 << (2 * items).bit_length()
@@ -215,6 +218,7 @@ def fit_block(room: Room, shape: Shape, extent: Extent, block: Block) -> Block:
         gV=room.take("gV", T, C, items * shape.n_factors),
         local=room.take("local", np.int32, items),
         hashed=room.take("hashed", np.int32, places),
+        ends=room.take("ends", np.int64, owners),
         met=room.take("met", np.int64, items + 1),
         moved=room.take("moved", np.int32, items),
     )

@@ -79,6 +79,7 @@ class Block(NamedTuple):
     local: Array  # (items,) int32: which of the block's features each item has
     met: Array  # (items + 1,) int64: the block's features in the order in which they were met
     moved: Array  # (items,) int32: where each of them stands by owner
+    ends: Array  # (owners,) int64: where the features of each owner end, as they are put in their places
     hashed: Array  # (a power of 2,) int32: where features stand among those met, by hash
     cd: Array  # (ROW_BLOCK, pairs) T: c(a, b) * d(a, b), row by row
     longest: Array  # (ROW_BLOCK,) int64: the longest of the rows beside a row, which numbers its pairs

@@ -18,7 +18,17 @@ import numpy as np
 from fwfm_gpu.parameters import Array
 
 __all__ = ["LANES", "all_zero", "first_lanes", "gather", "inlined", "load", "load_some", "narrowed", "prefetch"]
-__all__ += ["read_columns", "splat", "store", "store_some", "sum_lanes", "tables", "widened", "write_columns"]
+__all__ += [
+    "read_columns",
+    "splat",
+    "store",
+    "store_some",
+    "sum_lanes",
+    "tables",
+    "take_next",
+    "widened",
+    "write_columns",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,6 +44,13 @@ def inlined(function: F) -> F:
 def tables(arrays: Any) -> Any:
     """The same arrays, of which a kernel knows the place and the sizes and nothing else."""
     return arrays
+
+
+def take_next(counter: Array) -> int:
+    """The counter's number, which is then one more. Threads that share a counter take different ones."""
+    taken = int(counter[0])
+    counter[0] += 1
+    return taken
 
 
 def splat(number: Any) -> Any:

@@ -1,18 +1,11 @@
-"""The operations on lanes: machine code does what lanes.py says in NumPy. So does the engine as a whole."""
+"""The operations on lanes: machine code does what lanes.py says in NumPy."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from types import FunctionType
-from typing import Any
-
 import numpy as np
 import pytest
-from engine_data import Spec, assert_same_bits, bits, drive, expected, make_problem, rows_of, start_of
 
-from fwfm_gpu import FieldMatrix
-from fwfm_gpu.backends import get_backend, lanes
+from fwfm_gpu.backends import lanes
 from fwfm_gpu.backends.lanes import (
     all_zero,
     first_lanes,
@@ -27,17 +20,17 @@ from fwfm_gpu.backends.lanes import (
     store_some,
     sum_lanes,
     tables,
+    take_next,
     widened,
     write_columns,
 )
 from fwfm_gpu.numerics import choose, exp64, power_of_two, sigmoid64
-from fwfm_gpu.optimizers import AdaGrad
-from fwfm_gpu.parameters import Parameters
-from fwfm_gpu.recipe import Penalties, Recipe
 
 pytest.importorskip("numba", reason="numba is not installed: there is no compiled engine")
 
-from fwfm_gpu.backends import compiled, compiled_backend, compiled_step
+from machine_cases import Case, cases
+
+from fwfm_gpu.backends import compiled
 
 FLOATS = (np.float32, np.float64)
 NUMBERS = (*FLOATS, np.int64)
@@ -48,54 +41,6 @@ SIZE = 33 + 16 * 16  # numbers of a table
 # Bound when compiled.
 LANES = lanes.LANES
 WIDTH = 2
-
-
-def in_python(function: Any, **constants: Any) -> Any:
-    """A function as it stands, run by Python, under the names that ``machine`` would bind."""
-    names = function.__globals__
-    used = {name: constants.get(name, names[name]) for name in function.__code__.co_names if name in names}
-    for name, value in used.items():
-        if isinstance(value, FunctionType) and value.__module__.startswith("fwfm_gpu."):
-            used[name] = in_python(value, **constants)
-    return FunctionType(function.__code__, names | used, function.__name__, function.__defaults__)
-
-
-@dataclass(frozen=True)
-class Case:
-    """So many lanes of a dtype."""
-
-    lanes: int
-    dtype: Any
-
-    def numbers(self, *sizes: int, seed: int = 0) -> np.ndarray:
-        """Numbers of both signs; floats with zeros, infinities, NaN and subnormals among them."""
-        generator = np.random.default_rng(seed)
-        if self.dtype is np.int64:
-            return generator.integers(-9, 9, sizes)
-        odd = [0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, np.finfo(self.dtype).smallest_subnormal]
-        common = generator.random(sizes) < 0.6
-        return np.where(common, generator.normal(size=sizes), generator.choice(odd, sizes)).astype(self.dtype)
-
-    def check(self, function: Callable[..., Any], *arguments: Any, **constants: Any) -> None:
-        """Machine code answers the same as Python, and leaves the same in the arrays that it is given."""
-        constants |= {"LANES": self.lanes}
-        want, got = ([a.copy() if isinstance(a, np.ndarray) else a for a in arguments] for _ in range(2))
-        with np.errstate(all="ignore"):
-            answer = in_python(function, **constants)(*want)
-        assert compiled.machine(function, **constants)(*got) == answer
-        for left, wanted in zip(got, want, strict=True):
-            if isinstance(wanted, np.ndarray):
-                np.testing.assert_array_equal(plain_bits(left), plain_bits(wanted))
-
-
-def plain_bits(array: np.ndarray) -> np.ndarray:
-    """Bits, where every NaN is the same one (numerics 2)."""
-    return bits(array if array.dtype.kind == "i" else np.where(np.isnan(array), array.dtype.type(np.nan), array))
-
-
-def cases(*dtypes: Any) -> Any:
-    found = [Case(count, dtype) for count in (8, 16) for dtype in dtypes]
-    return pytest.mark.parametrize("case", found, ids=lambda case: f"{case.lanes} {case.dtype.__name__}")
 
 
 # ---- what lanes are for: numbers
@@ -164,6 +109,16 @@ def negate(numbers):
 def test_what_lanes_of_integers_cannot_do_is_refused(function):
     with pytest.raises(compiled.numba.TypingError, match="Lanes"):
         compiled.machine(function)(np.ones(16, np.int64))
+
+
+def count_up(counter, out):
+    counter, out = tables(counter), tables(out)
+    for i in range(len(out)):
+        out[i] = take_next(counter)
+
+
+def test_a_counter_gives_each_number_once():
+    Case(16, np.int64).check(count_up, np.array([5]), np.zeros(3, np.int64))
 
 
 def powers(n, out):
@@ -332,92 +287,3 @@ def convert_some(table, count, out):
 def test_nothing_is_widened(function, other, out):
     with pytest.raises(compiled.numba.TypingError):
         compiled.machine(function)(np.zeros(16, np.float32), other, np.zeros(16, out))
-
-
-# ---- the engine as a whole
-
-SMALL = Spec(k=3, rows=20, batch_size=13, weighted=True)
-WHOLE = [
-    *(
-        SMALL.but(rule=rule, pattern=pattern)
-        for rule in ("sgd", "adagrad", "adam", "ftrl")
-        for pattern in ("alike", "ragged")
-    ),
-    *(
-        SMALL.but(pattern=pattern, loss="softmax", n_classes=3, dtype="float64")
-        for pattern in ("alike", "ragged-repeated")
-    ),
-    SMALL.but(loss="squared", label_smoothing=0.0, pattern="alike-repeated"),
-    SMALL.but(k=0),
-    *(SMALL.but(k=k, pattern="alike") for k in (8, 13)),
-]
-
-
-def set_lanes(monkeypatch, count: int) -> None:
-    """The engine works on so many lanes, whatever the processor has."""
-    for module in (compiled, compiled_backend, compiled_step):
-        monkeypatch.setattr(module, "widest_lanes", lambda: count)
-    monkeypatch.setattr(compiled_step, "FEW_PRODUCTS", 0)  # nor are small batches left to one thread
-
-
-@pytest.fixture(params=[8, 16])
-def engine_in_python(request, monkeypatch):
-    """The compiled engine, not compiled."""
-    set_lanes(monkeypatch, request.param)
-    for module in (compiled_backend, compiled_step):
-        monkeypatch.setattr(
-            module, "machine", lambda function, **bound: in_python(function, LANES=request.param, **bound)
-        )
-    with np.errstate(all="ignore"):
-        yield get_backend("cpu", n_threads=2)
-
-
-@pytest.mark.parametrize("spec", WHOLE, ids=str)
-def test_python_alone_gives_the_same_bits(engine_in_python, spec):
-    assert_same_bits(drive(engine_in_python, make_problem(spec)), expected(spec))
-
-
-@pytest.mark.parametrize("spec", WHOLE, ids=str)
-def test_python_alone_gives_the_same_scores(engine_in_python, spec):
-    rows, start = rows_of(make_problem(spec)), start_of(make_problem(spec))
-    got, want = (e.score(e.load_model(start), e.load_data(rows)) for e in (engine_in_python, get_backend("numpy")))
-    np.testing.assert_array_equal(bits(got), bits(want))
-
-
-@pytest.fixture(params=[8, 16])
-def lane_count(request, monkeypatch):
-    """Machine code for as many lanes, also on a processor that has others."""
-    set_lanes(monkeypatch, request.param)
-    compiled.machine.cache_clear()
-    yield request.param
-    compiled.machine.cache_clear()
-
-
-@pytest.mark.parametrize(
-    "spec", [SMALL.but(k=13, rows=200, pattern=pattern) for pattern in ("alike", "ragged-repeated")], ids=str
-)
-def test_any_number_of_lanes(lane_count, spec):
-    assert_same_bits(drive(get_backend("cpu", n_threads=2), make_problem(spec)), expected(spec))
-
-
-@pytest.mark.parametrize("k", [0, 1, 3])
-@pytest.mark.parametrize("alike", [True, False])
-def test_tables_have_room_for_wide_rows(engine_in_python, k, alike):
-    """Uncompiled, what is outside of a table is an error; compiled, it is somebody else's memory."""
-    generator = np.random.default_rng(0)
-    rows = FieldMatrix.from_ids(generator.integers(5, size=(9, 12)), [5] * 12)
-    if not alike:
-        rows = FieldMatrix.from_matrix(rows.to_csr(), generator.permutation(rows.fields))
-    rows, y, order = rows.rounded("float32"), np.arange(9.0) % 2, np.arange(9)
-    w0, w, R = (np.ones(shape, np.float32) for shape in ((1,), (1, 60), (1, 12, 12)))
-    start = Parameters(w0, w, generator.normal(size=(1, 60, k)).astype(np.float32), R)
-    recipe = Recipe("logistic", AdaGrad(0.1), 9, Penalties())
-    models = []
-    for engine in (engine_in_python, get_backend("numpy")):
-        model, data = engine.load_model(start, None, recipe), engine.load_data(rows, y)
-        run = engine.begin(model, data, order)
-        engine.advance(run, 1)
-        assert engine.collect(run).batches == 1
-        models.append([*engine.fetch_model(model)[0].arrays().values(), engine.score(model, data)])
-    for got, want in zip(*models, strict=True):
-        np.testing.assert_array_equal(bits(got), bits(want))
