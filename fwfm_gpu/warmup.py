@@ -6,9 +6,8 @@ calls says whether its code was compiled or read, and how long that took.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -122,9 +121,9 @@ def code_folder() -> Path | None:
     """
     import_compiled()
     from fwfm_gpu.backends.compiled import machine
-    from fwfm_gpu.backends.compiled_batch import sum_cut
+    from fwfm_gpu.backends.compiled_batch import sum_blocks
 
-    kernel: Any = machine(sum_cut)
+    kernel: Any = machine(sum_blocks)
     return None if kernel.stats.cache_path is None else Path(kernel.stats.cache_path)
 
 
@@ -142,9 +141,8 @@ def warm(variants: Iterable[Variant]) -> Iterator[Warmed]:
     scored: set[tuple[Any, ...]] = set()
     for variant, rows in product(variants, LENGTHS):
         problem = Problem.make(variant, rows)
-        for threads in (1, 2):  # several threads have kernels of their own
-            for trained in train(problem, threads):
-                yield Warmed(variant, rows, *trained)
+        for trained in train(problem):
+            yield Warmed(variant, rows, *trained)
         for known, kernel, call in doors(problem, rows):
             if known not in scored:
                 scored.add(known)
@@ -176,19 +174,18 @@ class Problem:
         return cls(matrix, Parameters(**{name: np.zeros(size, T) for name, size in sizes.items()}), variant)
 
 
-def train(problem: Problem, threads: int) -> Iterator[tuple[str, str, float]]:
+def train(problem: Problem) -> Iterator[tuple[str, str, float]]:
     """Two mini-batches: one that is stepped, and one whose step is taken back, since it is not finite."""
-    rows, few = problem.matrix.shape[0], problem.variant.options().recipe(problem.variant.loss)
-    recipe = few if threads == 1 else replace(few, batch_size=1 << 30)  # small batches would not use several threads
+    rows, recipe = problem.matrix.shape[0], problem.variant.options().recipe(problem.variant.loss)
     y, weight = np.zeros(rows), np.ones(rows)
     y[-1], weight[-1] = 1, np.finfo(problem.start.dtype).max
-    backend = get_backend("cpu", n_threads=threads)
+    backend = get_backend("cpu", n_threads=1)  # code for several threads is the same
     data, model = backend.load_data(problem.matrix, y, weight), backend.load_model(problem.start, None, recipe)
     watched: list[Watched] = []
     for order in np.split(np.arange(rows), 2):
         run: Any = backend.begin(model, data, order)
-        kernels, turn = run.stepper.kernels, threading.Lock()
-        own = [Watched(getattr(kernels, entry.name), turn) for entry in fields(kernels)]
+        kernels = run.stepper.kernels
+        own = [Watched(getattr(kernels, entry.name)) for entry in fields(kernels)]
         run.stepper.kernels, watched = type(kernels)(*own), watched + own
         with np.errstate(all="ignore"):
             backend.advance(run, 1)
@@ -199,23 +196,21 @@ def train(problem: Problem, threads: int) -> Iterator[tuple[str, str, float]]:
 
 @dataclass
 class Watched:
-    """A kernel that says how its code came; one kernel at a time, whatever thread calls it."""
+    """A kernel that says how its code came."""
 
     kernel: Any
-    turn: threading.Lock
     came: str = ""
     seconds: float = 0.0
 
     def __call__(self, *arguments: Any) -> Any:
-        with self.turn:
-            read, compiled = self.count()
-            begun = perf_counter()
-            answer = self.kernel(*arguments)
-            seconds = perf_counter() - begun
-            if self.count() != (read, compiled):
-                self.came = "compiled" if self.count()[1] > compiled else "read"
-                self.seconds += seconds
-            return answer
+        read, compiled = self.count()
+        begun = perf_counter()
+        answer = self.kernel(*arguments)
+        seconds = perf_counter() - begun
+        if self.count() != (read, compiled):
+            self.came = "compiled" if self.count()[1] > compiled else "read"
+            self.seconds += seconds
+        return answer
 
     def count(self) -> tuple[int, int]:
         """How often code was read, and compiled."""

@@ -84,7 +84,7 @@ def machine(function: Callable[..., Any], **constants: Any) -> Callable[..., Any
         What its global names, and those of all it calls, are bound to: numbers, or functions to call instead.
     """
     bound = bind(function, {"LANES": widest_lanes()} | constants)
-    compiled = numba.njit(bound, nogil=True, **OPTIONS)
+    compiled = numba.njit(bound, nogil=True, no_cfunc_wrapper=True, **OPTIONS)
     with suppress(RuntimeError):  # numba finds no folder that it may write
         compiled._cache = CodeCache(bound)
     return compiled

@@ -20,21 +20,20 @@ from fwfm_gpu.backends.compiled import machine, widest_lanes
 from fwfm_gpu.backends.compiled_scores import score_blocks
 from fwfm_gpu.backends.compiled_step import Stepper, common_factors
 from fwfm_gpu.backends.compiled_tables import (
-    Extent,
     Room,
     Shape,
     choose_way,
-    make_gradients,
+    make_block_sums,
     make_rows,
     make_task,
     make_theta,
     make_worker,
 )
-from fwfm_gpu.backends.compiled_work import Cut, Work
+from fwfm_gpu.backends.compiled_work import Work
 from fwfm_gpu.backends.numpy_resident import Data, HostEngine, HostRun, Model
 from fwfm_gpu.backends.threads import choose_threads, each
 from fwfm_gpu.numerics import ROW_BLOCK
-from fwfm_gpu.parameters import Array
+from fwfm_gpu.parameters import Array, make_aligned
 
 __all__ = ["CompiledBackend", "Run"]
 
@@ -79,9 +78,8 @@ def score_rows(model: Model, data: Data, threads: int) -> Array:
     p = model.parameters
     shape = Shape(p.n_classes, p.n_factors, p.n_fields, int(data.lengths.max(initial=0)), False, p.dtype)
     theta, rows, task = make_theta(p), make_rows(data), make_task(data, model)
-    n_rows, nothing = len(data.lengths), np.zeros(1, np.int64)
-    out = make_gradients(Room({}), shape, Extent(n_rows, 0, 0, 0, 0), 1)
-    cut = Cut(np.arange(n_rows), 0, n_rows, nothing)
+    n_rows, sums = len(data.lengths), make_block_sums(Room({}), shape, 0, 0, 1)
+    numbers, s = np.arange(n_rows), make_aligned((n_rows, p.n_classes), p.dtype)
     blocks = -(-n_rows // ROW_BLOCK)
     way = choose_way(task, p.n_classes, shape.longest) | {"KEEPS": False, "K": common_factors(p.n_factors)}
     kernel = machine(score_blocks, **way)
@@ -89,8 +87,7 @@ def score_rows(model: Model, data: Data, threads: int) -> Array:
 
     def work(worker: int, part: int) -> None:
         first = part * SCORED_AT_ONCE
-        block, group, alone = workers[worker]
-        kernel(Work(theta, rows, cut, task, block, group, alone, out), first, min(first + SCORED_AT_ONCE, blocks))
+        kernel(Work(theta, rows, task, numbers, s, *workers[worker], sums), first, min(first + SCORED_AT_ONCE, blocks))
 
     each(threads, -(-blocks // SCORED_AT_ONCE), work)
-    return out.s
+    return s

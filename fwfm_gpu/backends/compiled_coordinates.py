@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from fwfm_gpu.backends.compiled_rows import K, Theta
-from fwfm_gpu.backends.compiled_work import LISTED, Cut, Gradients
+from fwfm_gpu.backends.compiled_work import LISTED, BlockSums
 from fwfm_gpu.backends.lanes import (
     LANES,
     all_zero,
+    atomic_add,
     first_lanes,
     inlined,
     load_some,
@@ -21,7 +22,7 @@ from fwfm_gpu.backends.lanes import (
     store_some,
     tables,
 )
-from fwfm_gpu.numerics import ROW_BLOCK, choose
+from fwfm_gpu.numerics import choose
 from fwfm_gpu.optimizers import Constants, Corrections, Given, Penalty, adagrad
 from fwfm_gpu.parameters import Array
 
@@ -97,27 +98,25 @@ COUNTS = False  # whether touches are counted
 AHEAD = 8  # features that are fetched ahead
 
 
-def sum_features(cut: Cut, out: Gradients, touched: Touched, sums: Sums, owner: int) -> None:
-    """Add the sums of some row blocks to the totals of the features of one owner, block after block (numerics 6)."""
-    blocks = (cut.n_rows + ROW_BLOCK - 1) // ROW_BLOCK
-    k = K if K else out.V.shape[1] // max(out.w.shape[1], 1)
-    for block in range(blocks):
-        begin, end = cut.begin[block] + out.owned[block, owner], cut.begin[block] + out.owned[block, owner + 1]
-        for at in range(begin, end):
-            prefetch(touched.rank, out.feature[min(at + 3 * AHEAD, end - 1)])
-            ahead = max(touched.rank[out.feature[min(at + AHEAD, end - 1)]], 0)
-            prefetch(sums.total.w, ahead)
-            prefetch(sums.total.V, ahead * k)
-            feature = out.feature[at]
-            rank = touched.rank[feature]
-            if rank < 0:
-                rank = meet_feature(touched, sums, feature, owner)
-            for c in range(len(sums.total.w)):
-                w, V = sums.total.w[c], sums.total.V[c]
-                w[rank] = w[rank] + out.w[c, at]
-                for t in range(0, k, LANES):
-                    total = load_some(V, rank * k + t, k - t) + load_some(out.V[c], at * k + t, k - t)
-                    store_some(V, rank * k + t, total, k - t)
+def sum_features(block: BlockSums, touched: Touched, sums: Sums, owner: int) -> None:
+    """Add the sums of the row block that is next to the totals of the features of one owner (numerics 6)."""
+    k = K if K else block.V.shape[1] // max(block.w.shape[1], 1)
+    end = block.owned[owner + 1]
+    for at in range(block.owned[owner], end):
+        prefetch(touched.rank, block.feature[min(at + 3 * AHEAD, end - 1)])
+        ahead = max(touched.rank[block.feature[min(at + AHEAD, end - 1)]], 0)
+        prefetch(sums.total.w, ahead)
+        prefetch(sums.total.V, ahead * k)
+        feature = block.feature[at]
+        rank = touched.rank[feature]
+        if rank < 0:
+            rank = meet_feature(touched, sums, feature, owner)
+        for c in range(len(sums.total.w)):
+            w, V = sums.total.w[c], sums.total.V[c]
+            w[rank] = w[rank] + block.w[c, at]
+            for t in range(0, k, LANES):
+                total = load_some(V, rank * k + t, k - t) + load_some(block.V[c], at * k + t, k - t)
+                store_some(V, rank * k + t, total, k - t)
 
 
 @inlined
@@ -134,18 +133,31 @@ def meet_feature(touched: Touched, sums: Sums, feature: int, owner: int) -> int:
     return rank
 
 
-def step_features(update: Update, touched: Touched, sums: Sums, n_rows: Any, owner: int) -> bool:
-    """Step w and V of the touched features of one owner, and forget where they stood.
+def step_features(update: Update, touched: Touched, sums: Sums, n_rows: Any, taken: Array, many: int) -> bool:
+    """Step w and V of the touched features that no other thread takes, so many at a time, and forget where they stood.
 
-    Returns whether all new values are finite.
+    ``taken``: how many features of each owner some thread has taken, (owners, PAD) int64. Returns whether all new
+    values are finite.
     """
-    update, touched, sums = tables(update), tables(touched), tables(sums)
+    update, touched, sums, taken = tables(update), tables(touched), tables(sums), tables(taken)
+    finite = True
+    for owner in range(len(touched.size)):
+        size = touched.size[owner]
+        begin = atomic_add(taken, owner * taken.shape[1], many)
+        while begin < size:
+            finite = step_range(update, touched, sums, n_rows, (owner, begin, min(begin + many, size))) and finite
+            begin = atomic_add(taken, owner * taken.shape[1], many)
+    return finite
+
+
+def step_range(update: Update, touched: Touched, sums: Sums, n_rows: Any, places: tuple[int, int, int]) -> bool:
+    """Step features of an owner that follow each other: ``places`` are the owner, the first and behind the last."""
     theta, first, second = update.theta, update.first, update.second
     k, n = K if K else theta.n_factors, theta.w.shape[1]
     drift, drifts = n_rows - n_rows, splat(n_rows - n_rows)  # x - x is 0, or NaN where x is not finite
-    size = touched.size[owner]
-    for place in range(size):
-        feature, ahead = touched.feature[owner, place], touched.feature[owner, min(place + AHEAD, size - 1)]
+    owner, begin, end = places
+    for place in range(begin, end):
+        feature, ahead = touched.feature[owner, place], touched.feature[owner, min(place + AHEAD, end - 1)]
         f = owner * touched.feature.shape[1] + place
         fetch_ahead(theta, ahead, k)
         if MOMENTS > 0:
@@ -252,53 +264,45 @@ def kept_pairs(update: Update, sums: Sums) -> Any:
     return (update.theta, sums.total), (update.first, sums.first), (update.second, sums.second)
 
 
-def sum_others(out: Gradients, sums: Sums, count: int, known: Array, slots: int) -> int:
-    """Add the gradients of w0 and R of some row blocks, ``count`` rows (numerics 6).
+def sum_others(block: BlockSums, sums: Sums, count: int, known: Array, slots: int) -> int:
+    """Add the gradients of w0 and R of the row block that is next, ``count`` rows (numerics 6).
 
     known: where each slot stands among the touched, or -1; ``slots`` of them were touched before, -1: the batch begins.
     Returns how many are touched now.
     """
     fresh = slots < 0
     for c in range(len(sums.total.w0)):
-        total = out.g.dtype.type(0) if fresh else sums.total.w0[c]
-        for lo in range(0, count, ROW_BLOCK):
-            partial = out.g.dtype.type(0)
-            for i in range(lo, min(lo + ROW_BLOCK, count)):
-                partial = partial + out.g[c, i]
-            total = total + partial
-        sums.total.w0[c] = total
-    blocks = (count + ROW_BLOCK - 1) // ROW_BLOCK
+        partial = block.g.dtype.type(0)
+        for i in range(count):
+            partial = partial + block.g[c, i]
+        sums.total.w0[c] = (block.g.dtype.type(0) if fresh else sums.total.w0[c]) + partial
     if LISTED:
-        return sum_listed_slots(out, sums, blocks, known, max(slots, 0))
-    sum_patterned_slots(out, sums, blocks, fresh)
+        return sum_listed_slots(block, sums, known, max(slots, 0))
+    sum_patterned_slots(block, sums, fresh)
     return len(sums.slot)
 
 
-def sum_patterned_slots(out: Gradients, sums: Sums, blocks: int, fresh: bool) -> None:
-    """Add the sums of R over whole row blocks, one slot per pair."""
+def sum_patterned_slots(block: BlockSums, sums: Sums, fresh: bool) -> None:
+    """Add the sums of R over a row block, one slot per pair."""
     for c in range(len(sums.total.R)):
-        total = sums.total.R[c]
+        total, by_pair = sums.total.R[c], block.by_pair[c]
         for slot in range(len(sums.slot) if fresh else 0):
             total[slot] = 0
-        for block in range(blocks):
-            sums_of_block = out.by_pair[c, block]
-            for slot in range(len(sums.slot)):
-                total[slot] = total[slot] + sums_of_block[slot]
+        for slot in range(len(sums.slot)):
+            total[slot] = total[slot] + by_pair[slot]
 
 
-def sum_listed_slots(out: Gradients, sums: Sums, blocks: int, known: Array, slots: int) -> int:
-    """Add the listed sums of R over whole row blocks."""
-    places = len(out.slot) // len(out.listed)
-    for block in range(blocks):
-        for entry in range(block * places, block * places + out.listed[block]):
-            slot = out.slot[entry]
-            if known[slot] < 0:
-                known[slot], sums.slot[slots] = slots, slot
-                for c in range(len(sums.total.R)):
-                    sums.total.R[c, slots] = 0
-                slots += 1
+def sum_listed_slots(block: BlockSums, sums: Sums, known: Array, slots: int) -> int:
+    """Add the listed sums of R over a row block."""
+    for entry in range(block.listed[0]):
+        slot = block.slot[entry]
+        if known[slot] < 0:
+            known[slot], sums.slot[slots] = slots, slot
             for c in range(len(sums.total.R)):
-                sums.total.R[c, known[slot]] = sums.total.R[c, known[slot]] + out.by_slot[c, entry]
+                sums.total.R[c, slots] = 0
+            slots += 1
+        for c in range(len(sums.total.R)):
+            sums.total.R[c, known[slot]] = sums.total.R[c, known[slot]] + block.by_slot[c, entry]
     return slots
 
 

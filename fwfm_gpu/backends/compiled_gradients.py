@@ -53,20 +53,20 @@ def prepare(work: Work) -> None:
 
 
 @inlined
-def block_gradients(work: Work, number: int) -> None:
-    """One row block."""
+def block_gradients(work: Work, number: int, following: int) -> None:
+    """One row block; another that the thread may work on next."""
     first, n_classes = number * ROW_BLOCK, len(work.theta.w0)
-    count = min(ROW_BLOCK, work.cut.n_rows - first)
-    clear_pairs(work, number)
-    fetch_rows(work, first + ROW_BLOCK)
+    count = min(ROW_BLOCK, len(work.numbers) - first)
+    clear_pairs(work.sums)
+    fetch_rows(work, following * ROW_BLOCK)
     sort_block(work, first, count)
-    find_distinct(work, number, count)
+    find_distinct(work, first, count)
     short = count_short(work, count)
     for at in range(0, short, LANES):
         side = open_side(work, first, at, short)
         for c in range(n_classes):
             store_scores(work, side, c, score_side(work, side, c))
-        store_slopes(work, first, at, short - at)
+        store_slopes(work, at, short - at)
         if n_classes == 1:
             side_gradients(work, side, 0)
     if ALONE:
@@ -78,24 +78,24 @@ def block_gradients(work: Work, number: int) -> None:
             score_side(work, side, c)
             side_gradients(work, side, c)
         if LISTED:
-            list_slots(work, number, c, count)
-        sum_items(work, number, c)
+            list_slots(work, first, c, count)
+        sum_items(work, c, work.block.starts[count])
 
 
 def long_row(work: Work, first: int, at: int) -> None:
     """A row that goes alone; its gradients of R are made when the slots are listed."""
-    theta, alone, out = work.theta, work.alone, work.out
+    theta, alone = work.theta, work.alone
     place, row = work.block.order[at], work.block.picked[at]
-    position, start = first + place, work.block.starts[place]
+    start = work.block.starts[place]
     k = K if K else theta.n_factors
     lay_alone(work.rows, row, alone)
     for c in range(len(theta.w0)):
         gather_alone(theta, c, alone)
         work.group.s[c, 0] = score_alone(theta, c, alone)
-        out.s[work.cut.first + position, c] = work.group.s[c, 0]
-    store_slopes(work, first, at, 1)
+        work.s[first + place, c] = work.group.s[c, 0]
+    store_slopes(work, at, 1)
     for c in range(len(theta.w0)):
-        g, gV = out.g[c, position], work.block.gV[c]
+        g, gV = work.sums.g[c, place], work.block.gV[c]
         for a in range(alone.z[0]):
             work.block.gw[c, start + a] = g * alone.x[a]
             if k > 0:
@@ -120,7 +120,7 @@ def sort_block(work: Work, first: int, count: int) -> None:
 
 def fetch_rows(work: Work, first: int) -> None:
     """Say which rows come next."""
-    for position in range(first, min(first + ROW_BLOCK, work.cut.n_rows)):
+    for position in range(first, min(first + ROW_BLOCK, len(work.numbers))):
         row = row_at(work, position)
         for p in range(work.rows.indptr[row], work.rows.indptr[row + 1], LINE):
             prefetch(work.rows.indices, p)
@@ -158,22 +158,22 @@ def score_side(work: Work, side: Side, c: int) -> Any:
 def store_scores(work: Work, side: Side, c: int, s: Any) -> None:
     """Scores, from lanes to rows."""
     store(work.group.s, c * LANES, s)
-    for lane in range(min(LANES, work.cut.n_rows - side.first - side.at, ROW_BLOCK - side.at)):
-        work.out.s[work.cut.first + side.first + work.block.order[side.at + lane], c] = work.group.s[c, lane]
+    for lane in range(min(LANES, len(work.numbers) - side.first - side.at, ROW_BLOCK - side.at)):
+        work.s[side.first + work.block.order[side.at + lane], c] = work.group.s[c, lane]
 
 
-def store_slopes(work: Work, first: int, at: int, count: int) -> None:
+def store_slopes(work: Work, at: int, count: int) -> None:
     """g of rows of a block, whose scores are in lanes."""
     lay_targets(work.rows, work.block.picked, at, count, work.group)
     SLOPES(work.group, work.task.smoothing)
     for c in range(work.group.g.shape[0]):
         for lane in range(min(LANES, count)):
-            work.out.g[c, first + work.block.order[at + lane]] = work.group.g[c, lane]
+            work.sums.g[c, work.block.order[at + lane]] = work.group.g[c, lane]
 
 
 def side_gradients(work: Work, side: Side, c: int) -> None:
     """Row gradients of rows side by side, from lanes to items."""
-    group, out, z = work.group, work.out, side.longest
+    group, z = work.group, side.longest
     k = K if K else work.theta.n_factors
     for lane in range(LANES):
         length, start = group.length[lane], 0
@@ -181,7 +181,7 @@ def side_gradients(work: Work, side: Side, c: int) -> None:
         if length > 0:
             position = work.block.order[side.at + lane]
             start = work.block.starts[position]
-            group.g[c, lane] = out.g[c, side.first + position]
+            group.g[c, lane] = work.sums.g[c, position]
         for p in range(length):
             work.block.gw[c, start + p] = group.g[c, lane] * group.x[p, lane]
             group.target[p, lane] = (start + p) * k

@@ -9,7 +9,6 @@ import numpy as np
 from fwfm_gpu.backends.compiled_rows import K
 from fwfm_gpu.backends.compiled_work import Work, row_at
 from fwfm_gpu.backends.lanes import LANES, load_some, splat, store_some
-from fwfm_gpu.numerics import ROW_BLOCK
 
 __all__ = ["find_distinct", "sum_items"]
 
@@ -17,7 +16,7 @@ MULTIPLIER, HASH_BITS = 0x9E3779B97F4A7C1, 32  # of a multiplicative hash
 NOT_MET = (1 << 31) - 1
 
 
-def find_distinct(work: Work, number: int, count: int) -> None:
+def find_distinct(work: Work, first: int, count: int) -> None:
     """The plan of a block: its distinct features by owner, and which of them each item has. Integers only.
 
     Whether a feature was met before is as good as random, so nothing branches on it: each is put behind those that
@@ -25,12 +24,12 @@ def find_distinct(work: Work, number: int, count: int) -> None:
     """
     block, rows = work.block, work.rows
     met, hashed = block.met, block.hashed
-    item, mask = 0, len(hashed) - 1
-    distinct: Any = 0
+    item, mask = np.int64(0), len(hashed) - 1
+    distinct: Any = np.int64(0)
     for at in range(len(hashed)):
         hashed[at] = NOT_MET
     for i in range(count):
-        row = row_at(work, number * ROW_BLOCK + i)
+        row = row_at(work, first + i)
         for p in range(rows.indptr[row], rows.indptr[row + 1]):
             feature: Any = np.int64(rows.indices[p])
             met[distinct] = feature
@@ -41,20 +40,17 @@ def find_distinct(work: Work, number: int, count: int) -> None:
             hashed[at], block.local[item] = local, local
             distinct += np.int64(local == distinct)
             item += 1
-    share_out(work, number, distinct, item)
+    share_out(work, distinct, item)
 
 
-def share_out(work: Work, number: int, distinct: int, items: int) -> None:
-    """The features of a block, owner after owner.
-
-    What is counted up is the thread's own: neighbouring blocks, whose counts lie in one cache line, have other threads.
-    """
-    block, owned, ends = work.block, work.out.owned[number], work.block.ends
-    owners, begin = len(ends), work.cut.begin[number]
+def share_out(work: Work, distinct: int, items: int) -> None:
+    """The features of a block, owner after owner."""
+    block, owned, ends = work.block, work.sums.owned, work.block.ends
+    owners = len(ends)
     owned[0], owned[owners] = 0, distinct
     if owners == 1:
         for i in range(distinct):
-            work.out.feature[begin + i] = block.met[i]
+            work.sums.feature[i] = block.met[i]
         return
     for owner in range(owners):
         ends[owner] = 0
@@ -69,25 +65,24 @@ def share_out(work: Work, number: int, distinct: int, items: int) -> None:
     for i in range(distinct):
         owner = block.moved[i]
         block.moved[i] = ends[owner]
-        work.out.feature[begin + block.moved[i]] = block.met[i]
+        work.sums.feature[block.moved[i]] = block.met[i]
         ends[owner] += 1
     for i in range(items):
         block.local[i] = block.moved[block.local[i]]
 
 
-def sum_items(work: Work, number: int, c: int) -> None:
+def sum_items(work: Work, c: int, items: int) -> None:
     """Sum the gradients of one class over a row block, item after item, from +0 (numerics 6)."""
-    block, out = work.block, work.out
+    block, owned = work.block, work.sums.owned
     k = K if K else work.theta.n_factors
-    begin, items = work.cut.begin[number], work.cut.begin[number + 1] - work.cut.begin[number]
-    w, V, gw, gV = out.w[c], out.V[c], block.gw[c], block.gV[c]
+    w, V, gw, gV = work.sums.w[c], work.sums.V[c], block.gw[c], block.gV[c]
     nothing = splat(gV.dtype.type(0))
-    for at in range(begin, begin + out.owned[number, out.owned.shape[1] - 1]):
+    for at in range(owned[len(owned) - 1]):
         w[at] = 0
         for t in range(0, k, LANES):
             store_some(V, at * k + t, nothing, k - t)
     for item in range(items):
-        at = begin + block.local[item]
+        at = block.local[item]
         w[at] = w[at] + gw[item]
         for t in range(0, k, LANES):
             total = load_some(V, at * k + t, k - t) + load_some(gV, item * k + t, k - t)

@@ -82,11 +82,23 @@ def operations(count: int) -> dict[Any, Any]:
 
         return as_tables(arrays)(arrays), emit
 
-    def take_next(context: Any, counter: Any) -> Any:
+    def atomic_read(context: Any, array: Any, at: Any) -> Any:
         def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-            return builder.atomic_rmw("add", place(context, builder, counter, args[0], INT64(0)), INT64(1), "seq_cst")
+            return builder.load_atomic(place(context, builder, array, *args), "seq_cst", 8)
 
-        return types.int64(counter), emit
+        return types.int64(array, types.int64), emit
+
+    def atomic_swap(context: Any, array: Any, at: Any, value: Any) -> Any:
+        def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return builder.atomic_rmw("xchg", place(context, builder, array, *args[:2]), args[2], "seq_cst")
+
+        return types.int64(array, types.int64, types.int64), emit
+
+    def atomic_add(context: Any, array: Any, at: Any, value: Any) -> Any:
+        def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return builder.atomic_rmw("add", place(context, builder, array, *args[:2]), args[2], "seq_cst")
+
+        return types.int64(array, types.int64, types.int64), emit
 
     def splat(context: Any, number: Any) -> Any:
         kind = Lanes(types.unliteral(number), count)
@@ -245,7 +257,7 @@ def operations(count: int) -> dict[Any, Any]:
         return types.void(array, types.int64), emit
 
     known = [tables, splat, first_lanes, load, load_some, store, store_some, gather, sum_lanes, all_zero, prefetch]
-    known += [widened, narrowed, take_next]
+    known += [widened, narrowed, atomic_add, atomic_read, atomic_swap]
     found = {getattr(lanes, emit.__name__): intrinsic(emit) for emit in known}
     literal = {
         getattr(lanes, emit.__name__): intrinsic(prefer_literal=True)(emit) for emit in (read_columns, write_columns)

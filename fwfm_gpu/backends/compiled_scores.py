@@ -12,12 +12,12 @@ __all__ = ["score_blocks"]
 
 
 def score_blocks(work: Work, first_block: int, last_block: int) -> None:
-    """Scores of some row blocks, into ``work.out.s``."""
+    """Scores of some row blocks, into ``work.s``."""
     work = tables(work)
     prepare(work)
     for number in range(first_block, last_block):
         first = number * ROW_BLOCK
-        count = min(ROW_BLOCK, work.cut.n_rows - first)
+        count = min(ROW_BLOCK, len(work.numbers) - first)
         sort_block(work, first, count)
         short = count_short(work, count)
         for at in range(0, short, LANES):
@@ -29,4 +29,4 @@ def score_blocks(work: Work, first_block: int, last_block: int) -> None:
             lay_alone(work.rows, row_at(work, position), work.alone)
             for c in range(len(work.theta.w0)):
                 gather_alone(work.theta, c, work.alone)
-                work.out.s[work.cut.first + position, c] = score_alone(work.theta, c, work.alone)
+                work.s[position, c] = score_alone(work.theta, c, work.alone)

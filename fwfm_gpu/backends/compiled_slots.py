@@ -10,27 +10,25 @@ from typing import Any
 
 from fwfm_gpu.backends.compiled_alone import gather_alone, lay_alone, pairs_alone
 from fwfm_gpu.backends.compiled_rows import pair_start
-from fwfm_gpu.backends.compiled_work import LONGEST, Block, Side, Work, row_at
+from fwfm_gpu.backends.compiled_work import LONGEST, Block, BlockSums, Side, Work, row_at
 from fwfm_gpu.backends.lanes import LANES, inlined, load, store, sum_lanes, write_columns
-from fwfm_gpu.numerics import ROW_BLOCK
 
 __all__ = ["add_pairs", "clear_pairs", "keep_pairs", "list_slots"]
 
 
 @inlined
-def clear_pairs(work: Work, number: int) -> None:
+def clear_pairs(sums: BlockSums) -> None:
     """Sums of R over a row block start at +0."""
-    by_pair = work.out.by_pair
-    for c in range(by_pair.shape[0]):
-        for pair in range(by_pair.shape[2]):
-            by_pair[c, number, pair] = 0
+    for c in range(sums.by_pair.shape[0]):
+        for pair in range(sums.by_pair.shape[1]):
+            sums.by_pair[c, pair] = 0
 
 
 @inlined
 def add_pairs(work: Work, side: Side, c: int) -> None:
     """One slot per pair: add the rows' gradients to the row block's sums, in row order (numerics 6)."""
     z, D = side.longest, work.group.D
-    sums = work.out.by_pair[c, side.first // ROW_BLOCK]
+    sums = work.sums.by_pair[c]
     for pair in range(0, pair_start(z, z), LANES):
         store(sums, pair, sum_lanes(load(sums, pair), D, pair * LANES))
 
@@ -47,19 +45,18 @@ def keep_pairs(work: Work, side: Side) -> None:
         write_columns(block.cd, group.place[0], pair, group.D, pair * LANES, LANES)
 
 
-def list_slots(work: Work, number: int, c: int, count: int) -> None:
+def list_slots(work: Work, first: int, c: int, count: int) -> None:
     """Sums of R over a row block, slot by slot: pairs of a row in pair order, rows in row order (numerics 5 and 6)."""
-    block, out, alone = work.block, work.out, work.alone
-    begin = end = number * (len(out.slot) // len(out.listed))
+    block, sums, alone = work.block, work.sums, work.alone
+    end = 0
     for i in range(count):
-        position = number * ROW_BLOCK + i
-        lay_alone(work.rows, row_at(work, position), alone)
+        lay_alone(work.rows, row_at(work, first + i), alone)
         z = alone.z[0]
         if z > LONGEST:
             gather_alone(work.theta, c, alone)
         for a in range(z - 1):
             if z > LONGEST:
-                pairs_alone(work.theta, a, out.g[c, position], alone)
+                pairs_alone(work.theta, a, sums.g[c, i], alone)
             for b in range(a + 1, z):
                 slot = slot_of(work, a, b)
                 cd = alone.d[b] if z > LONGEST else block.cd[i, pair_start(a, block.longest[i]) + b - a - 1]
@@ -73,9 +70,9 @@ def list_slots(work: Work, number: int, c: int, count: int) -> None:
                 if block.row_seen[slot] == i + 1:
                     block.row_seen[slot] = 0
                     end = add_to_list(work, c, slot, end, block.row_sum[slot])
-    for at in range(begin, end):
-        block.entry[out.slot[at]] = -1
-    out.listed[number] = end - begin
+    for at in range(end):
+        block.entry[sums.slot[at]] = -1
+    sums.listed[0] = end
 
 
 @inlined
@@ -97,9 +94,9 @@ def add_to_row(block: Block, slot: int, i: int, value: Any) -> None:
 @inlined
 def add_to_list(work: Work, c: int, slot: int, end: int, value: Any) -> int:
     """Add to the block's sum of a slot, from +0; a slot that is met first goes behind the others. Returns the end."""
-    entry, out = work.block.entry, work.out
+    entry, sums = work.block.entry, work.sums
     if entry[slot] < 0:
-        entry[slot], out.slot[end], out.by_slot[c, end] = end, slot, 0
+        entry[slot], sums.slot[end], sums.by_slot[c, end] = end, slot, 0
         end += 1
-    out.by_slot[c, entry[slot]] = out.by_slot[c, entry[slot]] + value
+    sums.by_slot[c, entry[slot]] = sums.by_slot[c, entry[slot]] + value
     return end

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import sleep
 from typing import Any
 
 import numpy as np
 
 from fwfm_gpu.backends import compiled_coordinates as coordinates
 from fwfm_gpu.backends.compiled import machine, widest_lanes
-from fwfm_gpu.backends.compiled_batch import sum_batch, sum_cut, sum_others_of_cut, work_blocks
+from fwfm_gpu.backends.compiled_batch import Queue, sum_blocks
 from fwfm_gpu.backends.compiled_coordinates import Sums, Touched, Update
 from fwfm_gpu.backends.compiled_slopes import scalar_slopes, softmax_slopes
 from fwfm_gpu.backends.compiled_tables import (
@@ -19,7 +20,7 @@ from fwfm_gpu.backends.compiled_tables import (
     Shape,
     choose_way,
     fit_block,
-    make_gradients,
+    make_block_sums,
     make_rows,
     make_sums,
     make_task,
@@ -27,7 +28,7 @@ from fwfm_gpu.backends.compiled_tables import (
     make_update,
     make_worker,
 )
-from fwfm_gpu.backends.compiled_work import Cut, Gradients, Work
+from fwfm_gpu.backends.compiled_work import BlockSums, Work
 from fwfm_gpu.backends.numpy_resident import Data, Model
 from fwfm_gpu.backends.threads import each
 from fwfm_gpu.losses import logistic_slope, squared_slope
@@ -38,8 +39,11 @@ from fwfm_gpu.recipe import Recipe
 __all__ = ["Kernels", "Stepper", "common_factors"]
 
 COMMON_FACTORS = (4, 8, 16, 32)  # numbers of factors with machine code of their own
-CUT_BYTES = 1 << 19  # gradients that one thread makes before they are summed: they stay in its cache
-SHARED_CUT_BYTES = 1 << 25  # the same for all threads together, where each cut costs waiting for the last of them
+SHELF_BYTES = 1 << 25  # of all shelves: so far threads may run ahead of one that is slow
+STEPPED = 512  # features that a thread takes at a time
+OWNED_BY = 4  # threads whose row blocks one thread can add up
+PATIENCE = 5e-5  # seconds that a thread waits for a slower one to make room
+PAD = 16  # integers from one that threads share to the next: each has cache lines of its own
 FEW_PRODUCTS = 1 << 22  # of factors of a batch: fewer are not worth a second thread
 SLOPES: dict[str, dict[str, Any]] = {
     "logistic": {"SLOPES": scalar_slopes, "SLOPE": logistic_slope},
@@ -57,10 +61,7 @@ def common_factors(k: int) -> int:
 class Kernels:
     """The machine code of a recipe and a number of factors."""
 
-    sum_batch: Callable[..., int]
-    work_blocks: Callable[..., None]
-    sum_cut: Callable[..., None]
-    sum_others: Callable[..., int]
+    sum_blocks: Callable[..., bool]
     step_features: Callable[..., bool]
     step_others: Callable[..., bool]
     put_back_features: Callable[..., None]
@@ -80,10 +81,9 @@ class Kernels:
             **SLOPES[recipe.loss],
             **way,
         }
-        stages = (sum_batch, work_blocks, sum_cut, sum_others_of_cut)
         applied = (coordinates.step_features, coordinates.step_others)
         undone = (coordinates.put_back_features, coordinates.put_back_others)
-        return cls(*(machine(function, **constants) for function in (*stages, *applied, *undone)))
+        return cls(*(machine(function, **constants) for function in (sum_blocks, *applied, *undone)))
 
 
 class Stepper:
@@ -97,6 +97,7 @@ class Stepper:
         self.way = choose_way(self.task, p.n_classes, longest)
         self.shape = Shape(p.n_classes, p.n_factors, p.n_fields, longest, self.way["LISTED"], p.dtype)
         self.threads = threads if self.count_products() > FEW_PRODUCTS else 1
+        self.owners = -(-self.threads // OWNED_BY)  # of features' totals: each is added to by one thread at a time
         self.kernels = Kernels.of(model.recipe, p.n_factors, self.way)
         self.workers = [make_worker(self.shape, widest_lanes()) for _ in range(self.threads)]
         self.room, self.rooms = Room({}), [Room({}) for _ in range(self.threads)]
@@ -135,7 +136,7 @@ class Stepper:
         """One mini-batch. Returns its summed loss, or None when a number is not finite: then nothing changed."""
         batch = Batch(self, numbers)
         slots = batch.add_up()
-        if np.all(np.isfinite(batch.out.s)):
+        if np.all(np.isfinite(batch.s)):
             return batch.apply(slots)
         self.rank.fill(-1)  # what was summed is not applied
         self.known.fill(-1)
@@ -149,20 +150,28 @@ class Stepper:
         with np.errstate(all="ignore"):
             return recipe.loss_function.total(s.astype(np.float64), data.y[numbers], recipe.label_smoothing, weight)
 
-    def make_room(self, extent: Extent) -> tuple[Gradients, Sums, Touched]:
-        """Tables for a batch; one that is as large as the last has the same."""
+    def make_room(self, extent: Extent) -> tuple[Array, BlockSums, Sums, Touched]:
+        """Scores and tables for a batch; one that is as large as the last has the same."""
         if extent != self.extent:
             assert self.model.recipe is not None
-            shape, room, threads = self.shape, self.room, self.threads
-            out = make_gradients(room, shape, extent, threads)
+            shape, room, owners, items = self.shape, self.room, self.owners, extent.block_items
+            s = room.take("s", shape.dtype, extent.rows, shape.n_classes)
+            block_sums = make_block_sums(room, shape, self.threads * self.count_shelves(extent), items, owners)
             for worker, (own, (block, group, alone)) in enumerate(zip(self.rooms, self.workers, strict=True)):
-                self.workers[worker] = (fit_block(own, shape, extent, threads, block), group, alone)
-            places = min(extent.batch_items, -(-len(self.rank) // threads))
-            sums = make_sums(room, shape, threads * places, self.slots, len(self.model.recipe.rule.moments))
-            size = room.take("touched", np.int64, threads)
-            touched = Touched(room.take("features", np.int64, threads, places), size, self.rank)
-            self.extent, self.tables = extent, (out, sums, touched)
+                self.workers[worker] = (fit_block(own, shape, items, owners, block), group, alone)
+            places = min(extent.items, -(-len(self.rank) // owners))
+            sums = make_sums(room, shape, owners * places, self.slots, len(self.model.recipe.rule.moments))
+            size = room.take("touched", np.int64, owners)
+            touched = Touched(room.take("features", np.int64, owners, places), size, self.rank)
+            self.extent, self.tables = extent, (s, block_sums, sums, touched)
         return self.tables
+
+    def count_shelves(self, extent: Extent) -> int:
+        """Row blocks that each thread may have computed before they are added up. One thread adds its own at once."""
+        shape, blocks = self.shape, -(-extent.rows // ROW_BLOCK)
+        item = shape.n_classes * (1 + shape.n_factors) * int(np.dtype(shape.dtype).itemsize)
+        most = SHELF_BYTES // (max(extent.block_items, 1) * item * self.threads)
+        return 1 if self.threads == 1 else min(blocks, max(2, most))
 
     def count_items(self, numbers: Array) -> Array:
         """Where the items of each row block of a batch begin, (blocks + 1,) int64."""
@@ -179,92 +188,68 @@ class Batch:
 
     def __init__(self, stepper: Stepper, numbers: Array) -> None:
         self.stepper, self.numbers = stepper, numbers
-        self.begins = stepper.count_items(numbers)
-        self.blocks = self.choose_blocks()
-        at = np.append(np.arange(0, len(self.begins) - 1, self.blocks), len(self.begins) - 1)
-        extent = Extent(
-            len(numbers),
-            int(self.begins[-1]),
-            self.blocks * ROW_BLOCK,
-            int(np.diff(self.begins[at]).max()),
-            int(np.diff(self.begins).max()),
-        )
-        self.out, self.sums, self.touched = stepper.make_room(extent)
+        begins = stepper.count_items(numbers)
+        extent = Extent(len(numbers), int(begins[-1]), int(np.diff(begins).max()))
+        self.s, self.block_sums, self.sums, self.touched = stepper.make_room(extent)
         self.touched.size[:] = 0
 
-    def choose_blocks(self) -> int:
-        """How many row blocks are worked on at once."""
-        stepper, blocks = self.stepper, len(self.begins) - 1
-        item = stepper.shape.n_classes * (1 + stepper.shape.n_factors) * int(np.dtype(stepper.shape.dtype).itemsize)
-        bytes_at_once = CUT_BYTES if stepper.threads == 1 else SHARED_CUT_BYTES
-        return min(blocks, max(1, bytes_at_once * blocks // (max(int(self.begins[-1]), 1) * item)))
-
-    def work(self, worker: int, cut: Cut) -> Work:
+    def work(self, worker: int) -> Work:
         """What a thread works with."""
         stepper = self.stepper
-        block, group, alone = stepper.workers[worker]
-        return Work(stepper.theta, stepper.rows, cut, stepper.task, block, group, alone, self.out)
+        return Work(
+            stepper.theta, stepper.rows, stepper.task, self.numbers, self.s, *stepper.workers[worker], self.block_sums
+        )
+
+    def make_queue(self) -> Queue:
+        """No row block has been begun, every shelf is empty."""
+        threads, owners = self.stepper.threads, self.stepper.owners + 1
+
+        def zeros(*sizes: int) -> Array:
+            return np.zeros(sizes, np.int64)
+
+        return Queue(
+            taken=zeros(1),
+            shelf=zeros(-(-len(self.numbers) // ROW_BLOCK)),
+            added=zeros(owners, PAD),
+            busy=zeros(owners, PAD),
+            left=zeros(threads, len(self.block_sums.g) // threads),
+            slots=zeros(1),
+        )
 
     def add_up(self) -> int:
-        """Rows and block sums. Returns how many slots of R the batch touches."""
-        stepper, rows = self.stepper, self.blocks * ROW_BLOCK
-        if stepper.threads == 1:
-            begin = stepper.room.take("begin", np.int64, self.blocks + 1)
-            work = self.work(0, Cut(self.numbers, 0, rows, begin))
-            return int(stepper.kernels.sum_batch(work, self.begins, self.touched, self.sums, stepper.known))
-        slots = -1
-        for first in range(0, len(self.numbers), rows):
-            begin = self.begins[first // ROW_BLOCK : first // ROW_BLOCK + self.blocks + 1]
-            cut = Cut(self.numbers, first, min(rows, len(self.numbers) - first), begin - begin[0])
-            self.row_stage(cut)
-            slots = self.block_sums(cut, slots)
-        return int(slots)
-
-    def row_stage(self, cut: Cut) -> None:
-        """Scores, row gradients and their sums over row blocks (numerics 3 to 6)."""
-
-        threads, counter = self.stepper.threads, np.zeros(1, np.int64)
+        """Rows and block sums (numerics 3 to 6). Returns how many slots of R the batch touches."""
+        stepper, queue = self.stepper, self.make_queue()
 
         def work(worker: int, task: int) -> None:
-            self.stepper.kernels.work_blocks(self.work(worker, cut), counter)
+            arguments = (self.work(worker), queue, self.touched, self.sums, stepper.known, worker)
+            while not stepper.kernels.sum_blocks(*arguments):
+                sleep(PATIENCE)
 
-        each(threads, min(threads, -(-cut.n_rows // ROW_BLOCK)), work)
-
-    def block_sums(self, cut: Cut, slots: int) -> int:
-        """First half of the coordinate stage: sums over row blocks into those of the batch (numerics 6)."""
-        stepper, kernels = self.stepper, self.stepper.kernels
-
-        def work(worker: int, task: int) -> None:
-            nonlocal slots
-            if task == stepper.threads:
-                slots = kernels.sum_others(self.out, self.sums, cut.n_rows, stepper.known, slots)
-            else:
-                kernels.sum_cut(cut, self.out, self.touched, self.sums, task)
-
-        each(stepper.threads, stepper.threads + 1, work)
-        return int(slots)
+        each(stepper.threads, min(stepper.threads, len(queue.shelf)), work)
+        return int(queue.slots[0])
 
     def apply(self, slots: int) -> float | None:
-        """Second half: step every touched coordinate (numerics 7). Returns the summed loss.
+        """Second half of the coordinate stage: step every touched coordinate (numerics 7). Returns the summed loss.
 
         Or None when a new value is not finite: then none is stepped.
         """
         stepper, kernels, touched, sums = self.stepper, self.stepper.kernels, self.touched, self.sums
         update, n_rows = stepper.renew_update(), stepper.shape.dtype.type(len(self.numbers))
-        finite, loss = [False] * (stepper.threads + 1), 0.0
+        taken = np.zeros((stepper.owners, PAD), np.int64)
+        finite, loss = [True] * (stepper.threads + 2), 0.0
 
         def work(worker: int, task: int) -> None:
             nonlocal loss
-            if task < stepper.threads:
-                finite[task] = kernels.step_features(update, touched, sums, n_rows, task)
-            elif task == stepper.threads:
+            if task == 0:
+                loss = stepper.measure(self.numbers, self.s)
+            elif task == 1:
                 finite[task] = kernels.step_others(update, sums, n_rows, stepper.known, slots)
             else:
-                loss = stepper.measure(self.numbers, self.out.s)
+                finite[task] = kernels.step_features(update, touched, sums, n_rows, taken, STEPPED)
 
-        each(stepper.threads, len(finite) + 1, work)
+        each(stepper.threads, len(finite), work)
         if not all(finite):
             kernels.put_back_others(update, sums, slots)
-            for owner in range(stepper.threads):
+            for owner in range(stepper.owners):
                 kernels.put_back_features(update, touched, sums, owner)
         return loss if all(finite) else None

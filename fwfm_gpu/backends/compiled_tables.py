@@ -12,14 +12,14 @@ import numpy as np
 from fwfm_gpu.backends.compiled_alone import Alone
 from fwfm_gpu.backends.compiled_coordinates import Sums, Totals, Update
 from fwfm_gpu.backends.compiled_rows import TOGETHER, Group, Rows, Theta, factors_in_table
-from fwfm_gpu.backends.compiled_work import LONGEST, Block, Gradients, Task
+from fwfm_gpu.backends.compiled_work import LONGEST, Block, BlockSums, Task
 from fwfm_gpu.backends.numpy_resident import Data, Model
 from fwfm_gpu.numerics import ROW_BLOCK
 from fwfm_gpu.optimizers import Adam, Corrections
 from fwfm_gpu.parameters import Array, Parameters, make_aligned
 
-__all__ = ["Shape", "as_argument", "fit_block", "make_gradients", "make_rows", "make_sums", "make_task", "make_theta"]
-__all__ += ["make_update", "make_worker"]
+__all__ = ["Shape", "as_argument", "fit_block", "make_block_sums", "make_rows", "make_sums", "make_task"]
+__all__ += ["make_theta", "make_update", "make_worker"]
 
 WIDEST = 16  # lanes at most
 
@@ -180,38 +180,34 @@ class Room:
 
 @dataclass(frozen=True)
 class Extent:
-    """How much there is of a batch: in all, and at once."""
+    """How much there is of a batch."""
 
-    batch_rows: int
-    batch_items: int
     rows: int
     items: int
     block_items: int  # of the row block that has most
 
 
-def make_gradients(room: Room, shape: Shape, extent: Extent, owners: int) -> Gradients:
-    """What the row stage writes for so many owners of features."""
+def make_block_sums(room: Room, shape: Shape, shelves: int, items: int, owners: int) -> BlockSums:
+    """Shelves, each for the sums of a row block of so many items, whose features have so many owners."""
     C, T, F = shape.n_classes, shape.dtype, shape.n_fields
-    blocks = -(-extent.rows // ROW_BLOCK)
     most = min(ROW_BLOCK * shape.longest * (shape.longest - 1) // 2, F * (F + 1) // 2)  # slots of a row block
-    entries = blocks * most if shape.listed else 0
-    return Gradients(
-        s=room.take("s", T, extent.batch_rows, C),
-        g=room.take("g", T, C, extent.rows),
-        owned=room.take("owned", np.int64, blocks, owners + 1),
-        feature=room.take("feature", np.int64, extent.items),
-        w=room.take("block w", T, C, extent.items),
-        V=room.take("block V", T, C, extent.items * shape.n_factors),
-        by_pair=room.take("by pair", T, C, blocks, 0 if shape.listed else shape.pairs),
-        listed=room.take("listed", np.int64, blocks),
-        slot=room.take("slot", np.int64, entries),
-        by_slot=room.take("by slot", T, C, entries),
+    slots, pairs = (most, 0) if shape.listed else (0, shape.pairs)
+    return BlockSums(
+        g=room.take("g", T, shelves, C, ROW_BLOCK),
+        owned=room.take("owned", np.int64, shelves, owners + 1),
+        feature=room.take("feature", np.int64, shelves, items),
+        w=room.take("block w", T, shelves, C, items),
+        V=room.take("block V", T, shelves, C, items * shape.n_factors),
+        by_pair=room.take("by pair", T, shelves, C, pairs),
+        listed=room.take("listed", np.int64, shelves, 1),
+        slot=room.take("slot", np.int64, shelves, slots),
+        by_slot=room.take("by slot", T, shelves, C, slots),
     )
 
 
-def fit_block(room: Room, shape: Shape, extent: Extent, owners: int, block: Block) -> Block:
-    """A thread's tables of a row block, large enough for its items."""
-    C, T, items = shape.n_classes, shape.dtype, extent.block_items
+def fit_block(room: Room, shape: Shape, items: int, owners: int, block: Block) -> Block:
+    """A thread's tables of a row block, large enough for so many items."""
+    C, T = shape.n_classes, shape.dtype
     places = 1 << (2 * items).bit_length()
     return block._replace(
         gw=room.take("gw", T, C, items),

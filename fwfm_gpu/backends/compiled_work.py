@@ -1,4 +1,4 @@
-"""What the row stage works with: some row blocks of a batch, the tables of one of them, and what is made of it."""
+"""What the row stage works with: the rows of a batch, the tables of one row block, and what is made of it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = [
     "LONGEST",
     "PATTERNED",
     "Block",
-    "Cut",
-    "Gradients",
+    "BlockSums",
     "Side",
     "Task",
     "Work",
     "length_of",
+    "on_shelf",
     "row_at",
 ]
 
@@ -32,15 +32,6 @@ ALONE = True  # whether there are rows of more than LONGEST nonzeros
 LONGEST = 128  # nonzeros of a row that goes side by side with others
 
 
-class Cut(NamedTuple):
-    """Some whole row blocks of a batch."""
-
-    numbers: Array  # (B,) row numbers of the batch
-    first: int  # position in the batch of the first row
-    n_rows: int
-    begin: Array  # (blocks + 1,) int64: where the items of each row block begin
-
-
 class Task(NamedTuple):
     """What decides the way that rows are worked through."""
 
@@ -50,22 +41,21 @@ class Task(NamedTuple):
     smoothing: float
 
 
-class Gradients(NamedTuple):
-    """What the row stage hands to the coordinate stage: sums over row blocks (numerics 6).
+class BlockSums(NamedTuple):
+    """What the row stage hands to the coordinate stage: the sums over one row block (numerics 6).
 
-    The sums of a block start where its items would: ``Cut.begin`` says where.
+    Many lie side by side, each on its shelf: then every array has one axis more, in front.
     """
 
-    s: Array  # (B, C) T scores of the batch; all else is of some row blocks
-    g: Array  # (C, rows) T
-    owned: Array  # (blocks, owners + 1) int64: how many features of a block belong to earlier owners, at last: to all
-    feature: Array  # (items,) int64: the features of a block, owner after owner
+    g: Array  # (C, ROW_BLOCK) T, row by row
+    owned: Array  # (owners + 1,) int64: how many features belong to earlier owners, at last: to all
+    feature: Array  # (items,) int64: the features, owner after owner
     w: Array  # (C, items) T: the sums of gw
     V: Array  # (C, items * k) T: the sums of gV
-    by_pair: Array  # (C, blocks, pairs) T: the sums of gR, where each pair has a slot of its own
-    listed: Array  # (blocks,) int64: how many slots each block touches, where they are listed
-    slot: Array  # (entries,) int64: which; as many places for each block
-    by_slot: Array  # (C, entries) T: the sums of gR
+    by_pair: Array  # (C, pairs) T: the sums of gR, where each pair has a slot of its own
+    listed: Array  # (1,) int64: how many slots are touched, where they are listed
+    slot: Array  # (slots,) int64: which
+    by_slot: Array  # (C, slots) T: the sums of gR
 
 
 class Block(NamedTuple):
@@ -93,27 +83,44 @@ class Work(NamedTuple):
 
     theta: Theta
     rows: Rows
-    cut: Cut
     task: Task
+    numbers: Array  # (B,) int64: row numbers of the batch
+    s: Array  # (B, C) T: its scores
     block: Block
     group: Group
     alone: Alone
-    out: Gradients
+    sums: BlockSums
 
 
 class Side(NamedTuple):
     """Rows of a block that go side by side."""
 
-    first: int  # position in the cut of the block's first row
+    first: int  # position in the batch of the block's first row
     at: int  # place in ``Block.order`` of the first of them
     shortest: int
     longest: int
 
 
 @inlined
+def on_shelf(sums: BlockSums, shelf: int) -> BlockSums:
+    """One of many."""
+    return BlockSums(
+        sums.g[shelf],
+        sums.owned[shelf],
+        sums.feature[shelf],
+        sums.w[shelf],
+        sums.V[shelf],
+        sums.by_pair[shelf],
+        sums.listed[shelf],
+        sums.slot[shelf],
+        sums.by_slot[shelf],
+    )
+
+
+@inlined
 def row_at(work: Work, position: int) -> int:
-    """The number of a row."""
-    return work.cut.numbers[work.cut.first + position]
+    """The number of the row at a position of the batch."""
+    return work.numbers[position]
 
 
 @inlined

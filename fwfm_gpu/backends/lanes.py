@@ -11,26 +11,20 @@ Positions ``at`` count numbers, not bytes, from the start of a C-contiguous arra
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Lock
 from typing import Any, TypeVar
 
 import numpy as np
 
 from fwfm_gpu.parameters import Array
 
-__all__ = ["LANES", "all_zero", "first_lanes", "gather", "inlined", "load", "load_some", "narrowed", "prefetch"]
-__all__ += [
-    "read_columns",
-    "splat",
-    "store",
-    "store_some",
-    "sum_lanes",
-    "tables",
-    "take_next",
-    "widened",
-    "write_columns",
-]
+__all__ = ["LANES", "all_zero", "atomic_add", "atomic_read", "atomic_swap", "first_lanes", "gather", "inlined", "load"]
+__all__ += ["load_some", "narrowed", "prefetch", "read_columns", "splat", "store", "store_some", "sum_lanes", "tables"]
+__all__ += ["widened", "write_columns"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+alone = Lock()  # what a thread that runs these operations in Python holds, to be atomic
 
 LANES = 16  # bound to what the processor's registers hold when a kernel is compiled; changes no bit
 
@@ -46,11 +40,25 @@ def tables(arrays: Any) -> Any:
     return arrays
 
 
-def take_next(counter: Array) -> int:
-    """The counter's number, which is then one more. Threads that share a counter take different ones."""
-    taken = int(counter[0])
-    counter[0] += 1
-    return taken
+def atomic_read(array: Array, at: int) -> int:
+    """An integer that other threads may write. All threads see these three operations happen in one order."""
+    return int(array.reshape(-1)[at])
+
+
+def atomic_swap(array: Array, at: int, value: int) -> int:
+    """Write an integer that other threads may write. Returns what it replaced."""
+    flat = array.reshape(-1)
+    with alone:
+        replaced, flat[at] = int(flat[at]), value
+    return replaced
+
+
+def atomic_add(array: Array, at: int, value: int) -> int:
+    """Add to an integer that other threads may write. Returns what it was: threads that count up get different ones."""
+    flat = array.reshape(-1)
+    with alone:
+        flat[at] += value
+        return int(flat[at]) - value
 
 
 def splat(number: Any) -> Any:

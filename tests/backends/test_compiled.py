@@ -322,7 +322,7 @@ def test_nothing_is_fused(monkeypatch):
     monkeypatch.setattr(compiled_step, "FEW_PRODUCTS", 0)  # small batches are not left to one thread
     drive(get_backend("cpu", n_threads=2), make_problem(SPEC))
     monkeypatch.setattr(compiled, "CodeCache", refuse_to_keep)  # code from disk cannot be looked at
-    for name in ("work_blocks", "step_features"):
+    for name in ("sum_blocks", "step_features"):
         function, constants, kernel = kernels[name]
         again = fresh(function, **constants)
         again.compile(kernel.signatures[0])

@@ -12,7 +12,6 @@ import pytest
 from engine_data import SPOILS, Spec, assert_same_bits, config_of, drive, fetch, load, make_problem, rows_of, spoil_row
 
 from fwfm_gpu.backends import get_backend, threads
-from fwfm_gpu.backends.threads import each
 from fwfm_gpu.verify import train_epoch
 
 pytest.importorskip("numba", reason="numba is not installed: there is no compiled engine")
@@ -89,8 +88,9 @@ def many_threads(monkeypatch):
 def parts(request, monkeypatch):
     """Batches and scores in one part each, or in as many as there can be."""
     if request.param == "small parts":
-        monkeypatch.setattr(compiled_step, "CUT_BYTES", 1)  # each row block is a cut
-        monkeypatch.setattr(compiled_step, "SHARED_CUT_BYTES", 1)
+        monkeypatch.setattr(compiled_step, "SHELF_BYTES", 1)  # two for each thread
+        monkeypatch.setattr(compiled_step, "OWNED_BY", 1)
+        monkeypatch.setattr(compiled_step, "STEPPED", 1)
         monkeypatch.setattr(compiled_backend, "SCORED_AT_ONCE", 1)
 
 
@@ -100,19 +100,16 @@ def test_any_number_of_threads(spec, n_threads, parts):
     assert_same_bits(train_and_score(get_backend("cpu", n_threads=n_threads), problem_of(spec)), numpy_answer(spec))
 
 
-def test_small_parts_are_many(monkeypatch):
+def test_small_parts_are_many(parts, request):
     """What the fixtures change is what the engine looks at."""
-    calls = []
-
-    def record(n_threads, tasks, work):
-        calls.append((n_threads, tasks))
-        each(n_threads, tasks, work)
-
-    monkeypatch.setattr(compiled_step, "each", record)
-    monkeypatch.setattr(compiled_step, "SHARED_CUT_BYTES", 1)
-    drive(get_backend("cpu", n_threads=3), problem_of(ALIKE))
-    assert {n_threads for n_threads, _ in calls} == {3}
-    assert len(calls) == 2 * (2 * (5 + 2) + 2)  # two epochs: rows and sums of each row block, steps of each batch
+    small = "small" in request.node.callspec.params["parts"]
+    backend, problem = get_backend("cpu", n_threads=3), problem_of(ALIKE)
+    data, model = load(backend, problem)
+    stepper = backend.begin(model, data, problem["orders"][0]).stepper
+    stepper.step(problem["orders"][0][:300])  # five row blocks
+    block_sums, _, touched = stepper.tables[1:]
+    assert len(block_sums.g) == 3 * (2 if small else 5)
+    assert len(touched.size) == (3 if small else 1)
 
 
 @pytest.mark.parametrize("kind", SPOILS)

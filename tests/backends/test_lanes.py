@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
 from fwfm_gpu.backends import lanes
 from fwfm_gpu.backends.lanes import (
     all_zero,
+    atomic_add,
+    atomic_read,
+    atomic_swap,
     first_lanes,
     gather,
     load,
@@ -20,7 +25,6 @@ from fwfm_gpu.backends.lanes import (
     store_some,
     sum_lanes,
     tables,
-    take_next,
     widened,
     write_columns,
 )
@@ -28,7 +32,7 @@ from fwfm_gpu.numerics import choose, exp64, power_of_two, sigmoid64
 
 pytest.importorskip("numba", reason="numba is not installed: there is no compiled engine")
 
-from machine_cases import Case, cases
+from machine_cases import Case, cases, in_python
 
 from fwfm_gpu.backends import compiled
 
@@ -111,14 +115,38 @@ def test_what_lanes_of_integers_cannot_do_is_refused(function):
         compiled.machine(function)(np.ones(16, np.int64))
 
 
-def count_up(counter, out):
-    counter, out = tables(counter), tables(out)
-    for i in range(len(out)):
-        out[i] = take_next(counter)
+def share(numbers, out):
+    numbers, out = tables(numbers), tables(out)
+    for i in range(0, len(out), 4):
+        out[i], out[i + 1] = atomic_add(numbers, 1, 3), atomic_add(numbers, 1, -1)
+        out[i + 2], out[i + 3] = atomic_swap(numbers, 2, i), atomic_read(numbers, 1)
 
 
-def test_a_counter_gives_each_number_once():
-    Case(16, np.int64).check(count_up, np.array([5]), np.zeros(3, np.int64))
+def test_atomic_operations_answer_what_was_there():
+    numbers, out = np.arange(5, 9), np.zeros(8, np.int64)
+    Case(16, np.int64).check(share, numbers, out)
+    compiled.machine(share)(numbers, out)
+    assert numbers.tolist() == [5, 10, 4, 8]
+    assert out.tolist() == [6, 9, 7, 8, 8, 11, 0, 10]
+
+
+def count_up(numbers, times):
+    numbers = tables(numbers)
+    for _ in range(times):
+        atomic_add(numbers, 0, 1)
+        while atomic_swap(numbers, 1, 1) == 1:
+            pass
+        numbers[2] = numbers[2] + 1  # one thread at a time comes here
+        atomic_swap(numbers, 1, 0)
+
+
+@pytest.mark.parametrize("run, times", [(compiled.machine(count_up), 30_000), (in_python(count_up), 300)])
+def test_threads_do_not_come_between(run, times):
+    numbers = np.zeros(3, np.int64)
+    with ThreadPoolExecutor(3) as pool:
+        for done in [pool.submit(run, numbers, times) for _ in range(3)]:
+            done.result()
+    assert numbers.tolist() == [3 * times, 0, 3 * times]
 
 
 def powers(n, out):
