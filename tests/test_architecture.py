@@ -38,12 +38,13 @@ FLOORS = {
 }
 STRANGERS = [{"backends"}, {"encoding", "io"}]  # the two halves of floor 2 never meet
 
+INSTRUCTIONS = [f"backends/compiled_{name}.py" for name in ("types", "structures", "operations")]
 EVERYWHERE = {*sys.stdlib_module_names, "numpy", "scipy"}
 PINNED = {
     "cupy": ["backends/cuda.py", "backends/kernels.py"],
     "cupyx": ["backends/cuda.py"],
-    "numba": ["backends/compiled.py", "backends/compiled_types.py", "backends/compiled_operations.py"],
-    "llvmlite": ["backends/compiled_types.py", "backends/compiled_operations.py"],
+    "numba": ["backends/compiled.py", *INSTRUCTIONS],
+    "llvmlite": INSTRUCTIONS,
     "sklearn": ["estimators.py", "demo.py"],
     "pyarrow": ["encoding.py", "io/"],
     "narwhals": ["encoding.py", "io/"],

@@ -12,7 +12,7 @@ hash of all sources that may be compiled into it, and every constant.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -31,6 +31,7 @@ __all__ = ["machine", "widest_lanes"]
 
 # Division by 0 as in NumPy; no counting of references, since kernels make no arrays.
 OPTIONS = {"fastmath": False, "boundscheck": False, "error_model": "numpy", "_nrt": False}
+BUILTINS = {"min": min, "max": max}  # of two integers: one instruction here, a function of its own in numba
 COMPILED_FILES = ("compiled*.py", "lanes.py")
 
 
@@ -93,7 +94,7 @@ def machine(function: Callable[..., Any], **constants: Any) -> Callable[..., Any
 def bind(function: Any, constants: dict[str, Any]) -> FunctionType:
     """A function of the same code whose globals are the constants and compiled functions, named after the former."""
     used = {name: constants[name] for name in sorted(used_names(function, frozenset(constants.items())))}
-    names = {name: constants.get(name, function.__globals__[name]) for name in globals_of(function)}
+    names = {name: constants.get(name, value) for name, value in globals_of(function).items()}
     bound = FunctionType(
         function.__code__,
         function.__globals__ | {name: translate(value, constants) for name, value in names.items()},
@@ -106,17 +107,18 @@ def bind(function: Any, constants: dict[str, Any]) -> FunctionType:
     return bound
 
 
-def globals_of(function: Any) -> list[str]:
-    """The global names that a function uses."""
-    return [name for name in function.__code__.co_names if name in function.__globals__]
+def globals_of(function: Any) -> dict[str, Any]:
+    """The global names that a function uses, ``min`` and ``max`` among them, and what they stand for."""
+    known = BUILTINS | function.__globals__
+    return {name: known[name] for name in function.__code__.co_names if name in known}
 
 
 @cache
 def used_names(function: Any, constants: frozenset[tuple[str, Any]]) -> frozenset[str]:
     """Which of the constants a function, or anything that it calls, uses."""
     bound, found = dict(constants), set()
-    for name in globals_of(function):
-        value = bound.get(name, function.__globals__[name])
+    for name, value in globals_of(function).items():
+        value = bound.get(name, value)
         found |= {name} & bound.keys()
         if is_ours(value):
             found |= {"LANES"} if value in operations(bound["LANES"]) else used_names(value, constants)
@@ -130,10 +132,10 @@ def is_ours(value: Any) -> bool:
 
 def translate(value: Any, constants: dict[str, Any]) -> Any:
     """What a global name stands for in machine code: functions of the package are compiled, with the same constants."""
+    if isinstance(value, Hashable) and value in (known := operations(constants["LANES"])):
+        return known[value]
     if not is_ours(value):
         return value
-    if value in (known := operations(constants["LANES"])):
-        return known[value]
     used = used_names(value, frozenset(constants.items()))
     return callee(value, tuple((name, constants[name]) for name in sorted({*used, "LANES"})))
 

@@ -19,6 +19,7 @@ import numpy as np
 from fwfm_gpu.backends.compiled import machine, widest_lanes
 from fwfm_gpu.backends.compiled_scores import score_blocks
 from fwfm_gpu.backends.compiled_step import Stepper, common_factors
+from fwfm_gpu.backends.compiled_structures import Packed
 from fwfm_gpu.backends.compiled_tables import (
     Room,
     Shape,
@@ -84,10 +85,11 @@ def score_rows(model: Model, data: Data, threads: int) -> Array:
     way = choose_way(task, p.n_classes, shape.longest) | {"KEEPS": False, "K": common_factors(p.n_factors)}
     kernel = machine(score_blocks, **way)
     workers = [make_worker(shape, widest_lanes()) for _ in range(min(threads, -(-blocks // SCORED_AT_ONCE)))]
+    works = [Packed(Work(theta, rows, task, numbers, s, *own, sums)) for own in workers]
 
     def work(worker: int, part: int) -> None:
         first = part * SCORED_AT_ONCE
-        kernel(Work(theta, rows, task, numbers, s, *workers[worker], sums), first, min(first + SCORED_AT_ONCE, blocks))
+        kernel(works[worker], first, min(first + SCORED_AT_ONCE, blocks))
 
     each(threads, -(-blocks // SCORED_AT_ONCE), work)
     return s

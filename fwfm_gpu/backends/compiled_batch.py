@@ -35,7 +35,7 @@ def sum_blocks(work: Work, queue: Queue, touched: Touched, sums: Sums, known: Ar
 
     ``work.sums`` are those of all shelves. Returns False when all of the thread's own are full: call again.
     """
-    work, queue, touched, sums, known = tables(work), tables(queue), tables(touched), tables(sums), tables(known)
+    known = tables(known)
     prepare(work)
     while True:
         shelf = find_shelf(queue, thread)

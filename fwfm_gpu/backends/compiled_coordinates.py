@@ -139,7 +139,7 @@ def step_features(update: Update, touched: Touched, sums: Sums, n_rows: Any, tak
     ``taken``: how many features of each owner some thread has taken, (owners, PAD) int64. Returns whether all new
     values are finite.
     """
-    update, touched, sums, taken = tables(update), tables(touched), tables(sums), tables(taken)
+    taken = tables(taken)
     finite = True
     for owner in range(len(touched.size)):
         size = touched.size[owner]
@@ -203,7 +203,7 @@ def count_touch(counts: Array, at: int) -> int:
 @inlined
 def correct(update: Update, touches: int) -> Corrections:
     """Adam's corrections for a count (numerics 7)."""
-    first, second = update.corrections
+    first, second = update.corrections.first, update.corrections.second
     return Corrections(first[min(touches, len(first) - 1)], second[min(touches, len(second) - 1)])
 
 
@@ -244,7 +244,6 @@ def step_some(at: Any, kept: Any, count: int, n_rows: Any, given: Given) -> Any:
 
 def put_back_features(update: Update, touched: Touched, sums: Sums, owner: int) -> None:
     """Undo `step_features`."""
-    update, touched, sums = tables(update), tables(touched), tables(sums)
     k, n = K if K else update.theta.n_factors, update.theta.w.shape[1]
     for place in range(touched.size[owner]):
         feature, f = touched.feature[owner, place], owner * touched.feature.shape[1] + place
@@ -308,7 +307,7 @@ def sum_listed_slots(block: BlockSums, sums: Sums, known: Array, slots: int) -> 
 
 def step_others(update: Update, sums: Sums, n_rows: Any, known: Array, slots: int) -> bool:
     """Step w0 and the touched slots of R, and forget where these stood. Returns whether all new values are finite."""
-    update, sums, known = tables(update), tables(sums), tables(known)
+    known = tables(known)
     theta, first, second = update.theta, update.first, update.second
     none, drift = n_rows - n_rows, n_rows - n_rows
     bias = Given(update.rule, Penalty(none, none), correct(update, count_touch(update.bias_count, 0)))
@@ -329,7 +328,6 @@ def step_others(update: Update, sums: Sums, n_rows: Any, known: Array, slots: in
 
 def put_back_others(update: Update, sums: Sums, slots: int) -> None:
     """Undo `step_others`."""
-    update, sums = tables(update), tables(sums)
     F = update.theta.n_fields
     for c in range(len(update.theta.w0)):
         for group, (arrays, kept) in enumerate(kept_pairs(update, sums)):

@@ -33,6 +33,7 @@ __all__ = ["block_gradients", "prepare"]
 
 # Bound when compiled.
 SLOPES = scalar_slopes
+SINGLE = True  # whether rows have one score
 
 LINE = 16  # numbers of 4 bytes that memory gives at once
 
@@ -67,16 +68,17 @@ def block_gradients(work: Work, number: int, following: int) -> None:
         for c in range(n_classes):
             store_scores(work, side, c, score_side(work, side, c))
         store_slopes(work, at, short - at)
-        if n_classes == 1:
+        if SINGLE:
             side_gradients(work, side, 0)
     if ALONE:
         for i in range(short, count):
             long_row(work, first, i)
     for c in range(n_classes):
-        for at in range(0, short if n_classes > 1 else 0, LANES):
-            side = open_side(work, first, at, short)
-            score_side(work, side, c)
-            side_gradients(work, side, c)
+        if not SINGLE:
+            for at in range(0, short, LANES):
+                side = open_side(work, first, at, short)
+                score_side(work, side, c)
+                side_gradients(work, side, c)
         if LISTED:
             list_slots(work, first, c, count)
         sum_items(work, c, work.block.starts[count])
@@ -141,7 +143,7 @@ def open_side(work: Work, first: int, at: int, short: int) -> Side:
     """Lay out the next rows of a block."""
     shortest, longest = lay_out(work.rows, work.block.picked, at, min(LANES, short - at), work.group)
     if at == 0:
-        fetch_ahead(work.rows, work.theta, work.block.picked, 0, min(LANES, short))
+        fetch_ahead(work.rows, work.theta, work.block.picked, at, min(LANES, short))
     following = min(at + LANES, short)
     fetch_ahead(work.rows, work.theta, work.block.picked, following, min(LANES, short - following))
     if not PATTERNED:
@@ -158,7 +160,8 @@ def score_side(work: Work, side: Side, c: int) -> Any:
 def store_scores(work: Work, side: Side, c: int, s: Any) -> None:
     """Scores, from lanes to rows."""
     store(work.group.s, c * LANES, s)
-    for lane in range(min(LANES, len(work.numbers) - side.first - side.at, ROW_BLOCK - side.at)):
+    count = min(len(work.numbers) - side.first, ROW_BLOCK)
+    for lane in range(min(LANES, count - side.at)):
         work.s[side.first + work.block.order[side.at + lane], c] = work.group.s[c, lane]
 
 

@@ -43,7 +43,7 @@ def find_distinct(work: Work, first: int, count: int) -> None:
     share_out(work, distinct, item)
 
 
-def share_out(work: Work, distinct: int, items: int) -> None:
+def share_out(work: Work, distinct: Any, items: Any) -> None:
     """The features of a block, owner after owner."""
     block, owned, ends = work.block, work.sums.owned, work.block.ends
     owners = len(ends)

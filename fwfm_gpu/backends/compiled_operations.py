@@ -15,6 +15,7 @@ from fwfm_gpu.backends.compiled_types import (
     INT32,
     INT64,
     Lanes,
+    among,
     as_tables,
     instruct,
     make_tables,
@@ -31,7 +32,7 @@ from fwfm_gpu.backends.compiled_types import (
 __all__ = ["operations"]
 
 
-def among(builder: Any, many: Any, count: int) -> Any:
+def leading(builder: Any, many: Any, count: int) -> Any:
     """Which lanes are among the first ``many``."""
     number = ir.IntType(64)
     return builder.icmp_signed(
@@ -69,12 +70,12 @@ def join(builder: Any, vectors: list[Any]) -> Any:
 
 @cache
 def operations(count: int) -> dict[Any, Any]:
-    """The operations of lanes.py, `numerics.choose` and `numerics.power_of_two`, for so many lanes."""
+    """The operations of lanes.py, and of `numerics` and Python what formulas and kernels need, for so many lanes."""
     bits = count.bit_length() - 1  # count is 2 to this power
 
     def starts(context: Any, builder: Any, places: Any, array: Any) -> list[Any]:
         first = place(context, builder, places, array, INT64(0))
-        return [builder.load(builder.gep(first, [INT32(lane)])) for lane in range(count)]
+        return [among(builder, "numbers", builder.load(builder.gep(first, [INT32(lane)]))) for lane in range(count)]
 
     def tables(context: Any, arrays: Any) -> Any:
         def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -128,15 +129,16 @@ def operations(count: int) -> dict[Any, Any]:
         def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             pointer = place(context, builder, array, *args[:2])
             vector = ir.VectorType(pointer.type.pointee, count)
-            pointer, mask = builder.bitcast(pointer, vector.as_pointer()), among(builder, args[2], count)
+            pointer, mask = builder.bitcast(pointer, vector.as_pointer()), leading(builder, args[2], count)
             arguments = [pointer, INT32(array.dtype.bitwidth // 8), mask, zeros(vector)]
-            return instruct(builder, f"llvm.masked.load.{suffix(vector)}.p0", vector, arguments)
+            numbers = instruct(builder, f"llvm.masked.load.{suffix(vector)}.p0", vector, arguments)
+            return among(builder, "numbers", numbers)
 
         return Lanes(array.dtype, count)(array, types.int64, types.int64), emit
 
     def first_lanes(context: Any, many: Any) -> Any:
         kind = Lanes(types.boolean, count)
-        return kind(types.int64), lambda context, builder, sig, args: among(builder, args[0], count)
+        return kind(types.int64), lambda context, builder, sig, args: leading(builder, args[0], count)
 
     def store(context: Any, array: Any, at: Any, value: Any) -> Any:
         def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -149,8 +151,9 @@ def operations(count: int) -> dict[Any, Any]:
         def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             pointer = place(context, builder, array, *args[:2])
             pointer = builder.bitcast(pointer, args[2].type.as_pointer())
-            arguments = [args[2], pointer, INT32(array.dtype.bitwidth // 8), among(builder, args[3], count)]
-            instruct(builder, f"llvm.masked.store.{suffix(args[2].type)}.p0", ir.VoidType(), arguments)
+            arguments = [args[2], pointer, INT32(array.dtype.bitwidth // 8), leading(builder, args[3], count)]
+            stored = instruct(builder, f"llvm.masked.store.{suffix(args[2].type)}.p0", ir.VoidType(), arguments)
+            among(builder, "numbers", stored)
             return context.get_dummy_value()
 
         return (types.void(array, types.int64, value, types.int64), emit) if value.dtype == array.dtype else None
@@ -161,7 +164,7 @@ def operations(count: int) -> dict[Any, Any]:
             vector = ir.Constant(ir.VectorType(base.type.pointee, count), ir.Undefined)
             for lane in range(count):  # single loads: not slower than the instruction that gathers
                 number = builder.load(builder.gep(base, [builder.extract_element(args[1], INT32(lane))]))
-                vector = builder.insert_element(vector, number, INT32(lane))
+                vector = builder.insert_element(vector, among(builder, "numbers", number), INT32(lane))
             return vector
 
         return Lanes(array.dtype, count)(array, at), emit
@@ -256,6 +259,16 @@ def operations(count: int) -> dict[Any, Any]:
 
         return types.void(array, types.int64), emit
 
+    def of_two(sign: str) -> Any:
+        def emit(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return builder.select(builder.icmp_signed(sign, *args), *args)
+
+        def choose_one(context: Any, one: Any, other: Any) -> Any:
+            integers = isinstance(one, types.Integer) and isinstance(other, types.Integer)
+            return (types.int64(types.int64, types.int64), emit) if integers else None
+
+        return intrinsic(choose_one)
+
     known = [tables, splat, first_lanes, load, load_some, store, store_some, gather, sum_lanes, all_zero, prefetch]
     known += [widened, narrowed, atomic_add, atomic_read, atomic_swap]
     found = {getattr(lanes, emit.__name__): intrinsic(emit) for emit in known}
@@ -263,4 +276,4 @@ def operations(count: int) -> dict[Any, Any]:
         getattr(lanes, emit.__name__): intrinsic(prefer_literal=True)(emit) for emit in (read_columns, write_columns)
     }
     of_formulas = {numerics.choose: intrinsic(choose), numerics.power_of_two: intrinsic(power_of_two)}
-    return found | literal | of_formulas
+    return found | literal | of_formulas | {min: of_two("<"), max: of_two(">")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fwfm_gpu.backends.compiled_alone import gather_alone, lay_alone, score_alone
 from fwfm_gpu.backends.compiled_gradients import count_short, open_side, prepare, score_side, sort_block, store_scores
 from fwfm_gpu.backends.compiled_work import Work, row_at
-from fwfm_gpu.backends.lanes import LANES, tables
+from fwfm_gpu.backends.lanes import LANES
 from fwfm_gpu.numerics import ROW_BLOCK
 
 __all__ = ["score_blocks"]
@@ -13,7 +13,6 @@ __all__ = ["score_blocks"]
 
 def score_blocks(work: Work, first_block: int, last_block: int) -> None:
     """Scores of some row blocks, into ``work.s``."""
-    work = tables(work)
     prepare(work)
     for number in range(first_block, last_block):
         first = number * ROW_BLOCK

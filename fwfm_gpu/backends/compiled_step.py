@@ -12,8 +12,9 @@ import numpy as np
 from fwfm_gpu.backends import compiled_coordinates as coordinates
 from fwfm_gpu.backends.compiled import machine, widest_lanes
 from fwfm_gpu.backends.compiled_batch import Queue, sum_blocks
-from fwfm_gpu.backends.compiled_coordinates import Sums, Touched, Update
+from fwfm_gpu.backends.compiled_coordinates import Touched
 from fwfm_gpu.backends.compiled_slopes import scalar_slopes, softmax_slopes
+from fwfm_gpu.backends.compiled_structures import Packed
 from fwfm_gpu.backends.compiled_tables import (
     Extent,
     Room,
@@ -28,7 +29,7 @@ from fwfm_gpu.backends.compiled_tables import (
     make_update,
     make_worker,
 )
-from fwfm_gpu.backends.compiled_work import BlockSums, Work
+from fwfm_gpu.backends.compiled_work import Work
 from fwfm_gpu.backends.numpy_resident import Data, Model
 from fwfm_gpu.backends.threads import each
 from fwfm_gpu.losses import logistic_slope, squared_slope
@@ -46,9 +47,9 @@ PATIENCE = 5e-5  # seconds that a thread waits for a slower one to make room
 PAD = 16  # integers from one that threads share to the next: each has cache lines of its own
 FEW_PRODUCTS = 1 << 22  # of factors of a batch: fewer are not worth a second thread
 SLOPES: dict[str, dict[str, Any]] = {
-    "logistic": {"SLOPES": scalar_slopes, "SLOPE": logistic_slope},
-    "squared": {"SLOPES": scalar_slopes, "SLOPE": squared_slope},
-    "softmax": {"SLOPES": softmax_slopes},
+    "logistic": {"SINGLE": True, "SLOPES": scalar_slopes, "SLOPE": logistic_slope},
+    "squared": {"SINGLE": True, "SLOPES": scalar_slopes, "SLOPE": squared_slope},
+    "softmax": {"SINGLE": False, "SLOPES": softmax_slopes},
 }
 
 
@@ -86,6 +87,31 @@ class Kernels:
         return cls(*(machine(function, **constants) for function in (sum_blocks, *applied, *undone)))
 
 
+@dataclass(frozen=True)
+class Layout:
+    """What the stages of a batch are given: tables that fit it, and that the next batch has too."""
+
+    works: list[Packed]  # `Work` of each thread
+    queue: Packed  # `Queue`
+    touched: Packed  # `Touched`
+    sums: Packed  # `Sums`
+
+    def begin(self, numbers: Array) -> Array:
+        """A batch of these rows has not been begun. Returns where its scores will be, (B, C)."""
+        work: Work = self.works[0].value
+        work.numbers[:] = numbers
+        self.touched.value.size.fill(0)
+        for array in self.queue.value:
+            array.fill(0)
+        return work.s
+
+
+def make_queue(blocks: int, owners: int, threads: int, shelves: int) -> Queue:
+    """For so many row blocks and owners, and shelves of each thread."""
+    shapes = (1,), (blocks,), (owners, PAD), (owners, PAD), (threads, shelves), (1,)
+    return Queue(*(np.zeros(shape, np.int64) for shape in shapes))
+
+
 class Stepper:
     """Steps of one model over one set of rows. Has the tables that the stages share."""
 
@@ -105,7 +131,7 @@ class Stepper:
         self.known = np.full(p.n_fields**2 if self.way["LISTED"] else 0, -1)
         self.rank = np.full(p.n_features, -1, np.int32)
         self.most = 0  # touches that Adam's tables reach
-        self.extent: Extent | None = None
+        self.extent = Extent(0, 0, 0)
 
     def count_products(self) -> float:
         """About how many products of factors a batch takes."""
@@ -123,13 +149,13 @@ class Stepper:
         a, b = np.triu_indices(len(f), 1)
         return np.minimum(f[a], f[b]) * self.shape.n_fields + np.maximum(f[a], f[b])
 
-    def renew_update(self) -> Update:
+    def renew_update(self) -> Packed:
         """What steps work on; Adam's tables grow with the touches."""
         counts = None if self.model.state is None else self.model.state.counts
         touches = 1 if counts is None else int(counts.bias) + 1  # no coordinate was touched by more batches
         if touches > self.most:
             self.most = 2 * touches
-            self.update = make_update(self.model, self.most)
+            self.update = Packed(make_update(self.model, self.most))
         return self.update
 
     def step(self, numbers: Array) -> float | None:
@@ -150,21 +176,30 @@ class Stepper:
         with np.errstate(all="ignore"):
             return recipe.loss_function.total(s.astype(np.float64), data.y[numbers], recipe.label_smoothing, weight)
 
-    def make_room(self, extent: Extent) -> tuple[Array, BlockSums, Sums, Touched]:
-        """Scores and tables for a batch; one that is as large as the last has the same."""
-        if extent != self.extent:
+    def lay_out(self, extent: Extent) -> Layout:
+        """Tables for a batch; one with as many rows as the last has the same, if its items find room."""
+        known = self.extent
+        if extent.rows == known.rows:
+            extent = Extent(known.rows, max(extent.items, known.items), max(extent.block_items, known.block_items))
+        if extent != known:
             assert self.model.recipe is not None
             shape, room, owners, items = self.shape, self.room, self.owners, extent.block_items
+            shelves = self.count_shelves(extent)
+            block_sums = make_block_sums(room, shape, self.threads * shelves, items, owners)
+            numbers = room.take("numbers", np.int64, extent.rows)
             s = room.take("s", shape.dtype, extent.rows, shape.n_classes)
-            block_sums = make_block_sums(room, shape, self.threads * self.count_shelves(extent), items, owners)
-            for worker, (own, (block, group, alone)) in enumerate(zip(self.rooms, self.workers, strict=True)):
-                self.workers[worker] = (fit_block(own, shape, items, owners, block), group, alone)
+            works = []
+            for own, (block, group, alone) in zip(self.rooms, self.workers, strict=True):
+                own_block = fit_block(own, shape, items, owners, block)
+                works.append(Work(self.theta, self.rows, self.task, numbers, s, own_block, group, alone, block_sums))
             places = min(extent.items, -(-len(self.rank) // owners))
             sums = make_sums(room, shape, owners * places, self.slots, len(self.model.recipe.rule.moments))
             size = room.take("touched", np.int64, owners)
             touched = Touched(room.take("features", np.int64, owners, places), size, self.rank)
-            self.extent, self.tables = extent, (s, block_sums, sums, touched)
-        return self.tables
+            queue = make_queue(-(-extent.rows // ROW_BLOCK), owners + 1, self.threads, shelves)
+            self.extent = extent
+            self.layout = Layout([Packed(work) for work in works], Packed(queue), Packed(touched), Packed(sums))
+        return self.layout
 
     def count_shelves(self, extent: Extent) -> int:
         """Row blocks that each thread may have computed before they are added up. One thread adds its own at once."""
@@ -190,38 +225,16 @@ class Batch:
         self.stepper, self.numbers = stepper, numbers
         begins = stepper.count_items(numbers)
         extent = Extent(len(numbers), int(begins[-1]), int(np.diff(begins).max()))
-        self.s, self.block_sums, self.sums, self.touched = stepper.make_room(extent)
-        self.touched.size[:] = 0
-
-    def work(self, worker: int) -> Work:
-        """What a thread works with."""
-        stepper = self.stepper
-        return Work(
-            stepper.theta, stepper.rows, stepper.task, self.numbers, self.s, *stepper.workers[worker], self.block_sums
-        )
-
-    def make_queue(self) -> Queue:
-        """No row block has been begun, every shelf is empty."""
-        threads, owners = self.stepper.threads, self.stepper.owners + 1
-
-        def zeros(*sizes: int) -> Array:
-            return np.zeros(sizes, np.int64)
-
-        return Queue(
-            taken=zeros(1),
-            shelf=zeros(-(-len(self.numbers) // ROW_BLOCK)),
-            added=zeros(owners, PAD),
-            busy=zeros(owners, PAD),
-            left=zeros(threads, len(self.block_sums.g) // threads),
-            slots=zeros(1),
-        )
+        self.layout = stepper.lay_out(extent)
+        self.s = self.layout.begin(numbers)
 
     def add_up(self) -> int:
         """Rows and block sums (numerics 3 to 6). Returns how many slots of R the batch touches."""
-        stepper, queue = self.stepper, self.make_queue()
+        stepper, layout = self.stepper, self.layout
+        queue: Queue = layout.queue.value
 
         def work(worker: int, task: int) -> None:
-            arguments = (self.work(worker), queue, self.touched, self.sums, stepper.known, worker)
+            arguments = (layout.works[worker], layout.queue, layout.touched, layout.sums, stepper.known, worker)
             while not stepper.kernels.sum_blocks(*arguments):
                 sleep(PATIENCE)
 
@@ -233,7 +246,7 @@ class Batch:
 
         Or None when a new value is not finite: then none is stepped.
         """
-        stepper, kernels, touched, sums = self.stepper, self.stepper.kernels, self.touched, self.sums
+        stepper, kernels, touched, sums = self.stepper, self.stepper.kernels, self.layout.touched, self.layout.sums
         update, n_rows = stepper.renew_update(), stepper.shape.dtype.type(len(self.numbers))
         taken = np.zeros((stepper.owners, PAD), np.int64)
         finite, loss = [True] * (stepper.threads + 2), 0.0

@@ -16,8 +16,8 @@ from numba.core import cgutils, types
 from numba.core.typing.templates import AbstractTemplate, AttributeTemplate, infer_getattr, infer_global, signature
 from numba.extending import lower_builtin, lower_getattr, models, register_model
 
-__all__ = ["INT32", "INT64", "Lanes", "Table", "as_tables", "instruct", "make_tables", "operand", "place", "read"]
-__all__ += ["same_lanes", "shuffle", "spread", "suffix", "write"]
+__all__ = ["INT32", "INT64", "Lanes", "Table", "among", "as_tables", "instruct", "make_tables", "operand", "place"]
+__all__ += ["read", "same_lanes", "shuffle", "spread", "suffix", "write"]
 
 
 class Lanes(types.Type):
@@ -56,6 +56,17 @@ def indices(numbers: list[int]) -> Any:
 def shuffle(builder: Any, one: Any, other: Any, numbers: list[int]) -> Any:
     """Lanes of two vectors, by number; those of the other come after those of the one."""
     return builder.shuffle_vector(one, other, indices(numbers))
+
+
+def among(builder: Any, what: str, instruction: Any) -> Any:
+    """Say what a load or a store touches: ``"numbers"`` of tables, or the ``"structures"`` that say where tables lie.
+
+    Neither is ever the other, so what a structure says need not be read again after a number was written.
+    """
+    module = builder.module
+    kind = module.add_metadata([what, module.add_metadata(["fwfm_gpu"]), INT64(0)])
+    instruction.set_metadata("tbaa", module.add_metadata([kind, kind, INT64(0)]))
+    return instruction
 
 
 def instruct(builder: Any, name: str, answer: Any, arguments: list[Any]) -> Any:
@@ -126,6 +137,16 @@ def of_llvm(name: str) -> Emit:
     return lambda builder, *a: instruct(builder, f"{name}.{suffix(a[0].type)}", a[0].type, list(a))
 
 
+def extreme(sign: str) -> Emit:
+    """The one of two that the sign holds for, NaN where one is: older versions of LLVM have no instruction for it."""
+
+    def emit(builder: Any, one: Any, other: Any) -> Any:
+        found = builder.select(builder.fcmp_unordered(sign, one, other), one, other)  # one, if either is NaN
+        return builder.select(builder.fcmp_unordered("uno", other, other), other, found)
+
+    return emit
+
+
 register_operation(operator.add, method("fadd"), method("add"))
 register_operation(operator.sub, method("fsub"), method("sub"))
 register_operation(operator.mul, method("fmul"), method("mul"))
@@ -137,10 +158,10 @@ for function, name in {
     np.sqrt: "llvm.sqrt",
     np.abs: "llvm.fabs",
     np.rint: "llvm.rint",
-    np.minimum: "llvm.minimum",
-    np.maximum: "llvm.maximum",
 }.items():
     register_operation(function, of_llvm(name))
+register_operation(np.minimum, extreme("<"))
+register_operation(np.maximum, extreme(">"))
 
 
 class Table(types.Type):
@@ -209,14 +230,14 @@ def offset(context: Any, builder: Any, sig: Any, args: Any) -> tuple[Any, list[A
 def get_item(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     pointer, sizes = offset(context, builder, sig, args)
     if not sizes:
-        return context.unpack_value(builder, sig.return_type, pointer)
+        return among(builder, "numbers", builder.load(pointer))
     left = cgutils.create_struct_proxy(sig.return_type)(context, builder)
     left.data, left.shape = pointer, cgutils.pack_array(builder, sizes)
     return left._getvalue()
 
 
 def set_item(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-    context.pack_value(builder, sig.args[2], args[2], offset(context, builder, sig, args)[0])
+    among(builder, "numbers", builder.store(args[2], offset(context, builder, sig, args)[0]))
     return context.get_dummy_value()
 
 
@@ -284,9 +305,11 @@ def make_tables(context: Any, builder: Any, kind: Any, value: Any) -> Any:
 def read(builder: Any, pointer: Any, dtype: Any, count: int) -> Any:
     """So many numbers from an address, which need not be aligned to the register."""
     vector = ir.VectorType(pointer.type.pointee, count)
-    return builder.load(builder.bitcast(pointer, vector.as_pointer()), align=dtype.bitwidth // 8)
+    numbers = builder.load(builder.bitcast(pointer, vector.as_pointer()), align=dtype.bitwidth // 8)
+    return among(builder, "numbers", numbers)
 
 
 def write(builder: Any, pointer: Any, dtype: Any, vector: Any) -> None:
     """So many numbers to an address."""
-    builder.store(vector, builder.bitcast(pointer, vector.type.as_pointer()), align=dtype.bitwidth // 8)
+    pointer = builder.bitcast(pointer, vector.type.as_pointer())
+    among(builder, "numbers", builder.store(vector, pointer, align=dtype.bitwidth // 8))

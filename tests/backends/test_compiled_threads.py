@@ -107,9 +107,8 @@ def test_small_parts_are_many(parts, request):
     data, model = load(backend, problem)
     stepper = backend.begin(model, data, problem["orders"][0]).stepper
     stepper.step(problem["orders"][0][:300])  # five row blocks
-    block_sums, _, touched = stepper.tables[1:]
-    assert len(block_sums.g) == 3 * (2 if small else 5)
-    assert len(touched.size) == (3 if small else 1)
+    assert len(stepper.layout.works[0].value.sums.g) == 3 * (2 if small else 5)
+    assert len(stepper.layout.touched.value.size) == (3 if small else 1)
 
 
 @pytest.mark.parametrize("kind", SPOILS)

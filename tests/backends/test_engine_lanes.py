@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from engine_data import Spec, assert_same_bits, bits, drive, expected, make_problem, rows_of, start_of
@@ -17,6 +19,7 @@ pytest.importorskip("numba", reason="numba is not installed: there is no compile
 from machine_cases import in_python
 
 from fwfm_gpu.backends import compiled, compiled_backend, compiled_step
+from fwfm_gpu.backends.compiled_structures import Packed
 
 SMALL = Spec(k=3, rows=20, batch_size=13, weighted=True)
 WHOLE = [
@@ -42,14 +45,18 @@ def set_lanes(monkeypatch, count: int) -> None:
     monkeypatch.setattr(compiled_step, "FEW_PRODUCTS", 0)  # nor are small batches left to one thread
 
 
+def run_in_python(function, **bound):
+    """Instead of machine code: takes named tuples as they are."""
+    plain = in_python(function, **bound)
+    return lambda *arguments: plain(*(a.value if isinstance(a, Packed) else a for a in arguments))
+
+
 @pytest.fixture(params=[8, 16])
 def engine_in_python(request, monkeypatch):
     """The compiled engine, not compiled."""
     set_lanes(monkeypatch, request.param)
     for module in (compiled_backend, compiled_step):
-        monkeypatch.setattr(
-            module, "machine", lambda function, **bound: in_python(function, LANES=request.param, **bound)
-        )
+        monkeypatch.setattr(module, "machine", partial(run_in_python, LANES=request.param))
     with np.errstate(all="ignore"):
         yield get_backend("cpu", n_threads=2)
 
