@@ -21,6 +21,8 @@ from typing import Any
 
 import numba
 from numba.core.caching import FunctionCache
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
 from numba.core.registry import cpu_target
 from numba.core.sigutils import normalize_signature
 
@@ -72,6 +74,39 @@ class CodeCache(FunctionCache):
             super().save_overload(*arguments)
         except Exception:
             self.disable()
+
+
+class Part(JITCodeLibrary):
+    """Code that only machine code calls: LLVM works on it with its callers, and not before."""
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+    def _finalize_final_module(self) -> None:
+        self._finalized = True
+
+    @property
+    def codegen(self) -> Any:
+        return NO_ENVIRONMENT
+
+
+class NoEnvironment:
+    """Where numba would leave the objects that exceptions carry: code that is not there by itself has no such place."""
+
+    def set_env(self, name: str, environment: Any) -> None:
+        """Kernels raise nothing."""
+
+
+NO_ENVIRONMENT = NoEnvironment()
+
+
+class PartCompiler(Compiler):
+    """Compiles a function to a `Part`."""
+
+    def define_pipelines(self) -> Any:
+        state = self.state
+        state.library = Part(state.targetctx.codegen(), state.func_id.func_qualname)
+        return super().define_pipelines()
 
 
 @cache
@@ -144,5 +179,5 @@ def translate(value: Any, constants: dict[str, Any]) -> Any:
 def callee(function: Any, constants: tuple[tuple[str, Any], ...]) -> Any:
     """A function that only machine code calls: compiled once for all its callers, without a door from Python."""
     inline = "always" if hasattr(function, "inlined") else "never"
-    doors = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-    return numba.njit(bind(function, dict(constants)), inline=inline, **doors, **OPTIONS)
+    part = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "pipeline_class": PartCompiler}
+    return numba.njit(bind(function, dict(constants)), inline=inline, **part, **OPTIONS)
