@@ -1,4 +1,4 @@
-"""Machine code for plain Python functions, by numba: the one module that imports it.
+"""Machine code for plain Python functions, by numba: it, and the instructions of three modules, are all that know it.
 
 ``machine(function, K=16)`` compiles a function with some of its global names bound to constants. What it calls is
 compiled with it: the formulas of losses.py, optimizers.py and numerics.py as they stand, and the operations of
@@ -87,17 +87,20 @@ class Part(JITCodeLibrary):
 
     @property
     def codegen(self) -> Any:
-        return NO_ENVIRONMENT
+        return NoEnvironment(self._codegen)
 
 
 class NoEnvironment:
-    """Where numba would leave the objects that exceptions carry: code that is not there by itself has no such place."""
+    """numba's generator of code, less the place for objects that exceptions carry: a part is nowhere by itself."""
+
+    def __init__(self, codegen: Any) -> None:
+        self._codegen = codegen
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._codegen, name)
 
     def set_env(self, name: str, environment: Any) -> None:
         """Kernels raise nothing."""
-
-
-NO_ENVIRONMENT = NoEnvironment()
 
 
 class PartCompiler(Compiler):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from fwfm_gpu.backends.compiled_coordinates import Sums, Touched, sum_features, sum_others
 from fwfm_gpu.backends.compiled_gradients import block_gradients, prepare
 from fwfm_gpu.backends.compiled_work import Work, on_shelf
-from fwfm_gpu.backends.lanes import atomic_add, atomic_read, atomic_swap, inlined, tables
+from fwfm_gpu.backends.lanes import atomic_add, atomic_read, atomic_swap, inlined
 from fwfm_gpu.numerics import ROW_BLOCK
 from fwfm_gpu.parameters import Array
 
@@ -30,12 +30,11 @@ class Queue(NamedTuple):
     slots: Array  # (1,) int64: how many slots of R have been touched
 
 
-def sum_blocks(work: Work, queue: Queue, touched: Touched, sums: Sums, known: Array, thread: int) -> bool:
+def sum_blocks(work: Work, queue: Queue, touched: Touched, sums: Sums, thread: int) -> bool:
     """Row blocks that no other thread takes, until none is left.
 
     ``work.sums`` are those of all shelves. Returns False when all of the thread's own are full: call again.
     """
-    known = tables(known)
     prepare(work)
     while True:
         shelf = find_shelf(queue, thread)
@@ -59,7 +58,7 @@ def sum_blocks(work: Work, queue: Queue, touched: Touched, sums: Sums, known: Ar
         atomic_swap(queue.left, shelf, len(queue.busy))
         atomic_swap(queue.shelf, number, shelf + 1)
         for owner in range(len(queue.busy)):
-            add_in_order(work, queue, touched, sums, known, owner)
+            add_in_order(work, queue, touched, sums, owner)
 
 
 @inlined
@@ -72,7 +71,7 @@ def find_shelf(queue: Queue, thread: int) -> int:
     return -1
 
 
-def add_in_order(work: Work, queue: Queue, touched: Touched, sums: Sums, known: Array, owner: int) -> None:
+def add_in_order(work: Work, queue: Queue, touched: Touched, sums: Sums, owner: int) -> None:
     """Add to the totals of one owner the row blocks that are next, as far as they have been computed (numerics 6)."""
     at = owner * queue.busy.shape[1]
     while next_shelf(queue, at) >= 0:
@@ -86,7 +85,7 @@ def add_in_order(work: Work, queue: Queue, touched: Touched, sums: Sums, known: 
             else:
                 number = atomic_read(queue.added, at)
                 count = min(ROW_BLOCK, len(work.numbers) - number * ROW_BLOCK)
-                queue.slots[0] = sum_others(block, sums, count, known, queue.slots[0] if number > 0 else -1)
+                queue.slots[0] = sum_others(block, sums, count, queue.slots[0] if number > 0 else -1)
             atomic_add(queue.left, shelf, -1)
             atomic_add(queue.added, at, 1)
             shelf = next_shelf(queue, at)

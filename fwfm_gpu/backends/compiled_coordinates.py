@@ -1,7 +1,8 @@
 """Coordinates, compiled: ordered batch sums, then one step of each touched coordinate (numerics 6 and 7).
 
-Lanes are factors of one feature. Each feature has one owner, so threads share nothing. A step is written at once, and
-what it replaces is kept where its sum was: when some new value turns out not to be finite, all is put back.
+Lanes are factors of one feature. One thread at a time adds to the totals of an owner, and each feature is stepped by
+whatever thread takes it. A step is written at once, and what it replaces is kept where its sum was: when some new value
+turns out not to be finite, all is put back.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from fwfm_gpu.backends.lanes import (
     prefetch,
     splat,
     store_some,
-    tables,
 )
 from fwfm_gpu.numerics import choose
 from fwfm_gpu.optimizers import Constants, Corrections, Given, Penalty, adagrad
@@ -34,7 +34,8 @@ class Touched(NamedTuple):
     """The features that a batch touches, by owner, in the order in which they were met."""
 
     feature: Array  # (owners, places) int64
-    size: Array  # (owners,) int64: how many there are
+    size: Array  # (owners, PAD) int64: how many there are
+    taken: Array  # (owners, PAD) int64: how many of them some thread has taken to step
     rank: Array  # (n,) int32: where each feature stands in ``feature``, flat; -1: not touched
 
 
@@ -54,6 +55,7 @@ class Sums(NamedTuple):
     first: Totals  # after the step, the optimizer's arrays that it replaced
     second: Totals
     slot: Array  # (slots,) int64: the touched slots
+    known: Array  # (F * F,) int64: where a slot stands among them, where they are listed; -1: not touched
 
 
 class Update(NamedTuple):
@@ -90,6 +92,7 @@ def step_of_two(theta: Any, mean: Any, first: Any, second: Any, given: Given) ->
 
 
 # Bound when compiled.
+STEPPED = 512  # features that a thread takes at a time
 FORMULA = adagrad
 MOMENTS = 1
 STEP = step_of_one
@@ -122,9 +125,9 @@ def sum_features(block: BlockSums, touched: Touched, sums: Sums, owner: int) -> 
 @inlined
 def meet_feature(touched: Touched, sums: Sums, feature: int, owner: int) -> int:
     """A feature that the batch has not touched before: its totals start at +0. Returns its rank."""
-    rank = owner * touched.feature.shape[1] + touched.size[owner]
-    touched.rank[feature], touched.feature[owner, touched.size[owner]] = rank, feature
-    touched.size[owner] += 1
+    place = touched.size[owner, 0]
+    rank = owner * touched.feature.shape[1] + place
+    touched.rank[feature], touched.feature[owner, place], touched.size[owner, 0] = rank, feature, place + 1
     for c in range(len(sums.total.w)):
         k = sums.total.V.shape[1] // sums.total.w.shape[1]
         sums.total.w[c, rank] = 0
@@ -133,20 +136,18 @@ def meet_feature(touched: Touched, sums: Sums, feature: int, owner: int) -> int:
     return rank
 
 
-def step_features(update: Update, touched: Touched, sums: Sums, n_rows: Any, taken: Array, many: int) -> bool:
-    """Step w and V of the touched features that no other thread takes, so many at a time, and forget where they stood.
+def step_features(update: Update, touched: Touched, sums: Sums, n_rows: Any) -> bool:
+    """Step w and V of the touched features that no other thread takes, and forget where they stood.
 
-    ``taken``: how many features of each owner some thread has taken, (owners, PAD) int64. Returns whether all new
-    values are finite.
+    Returns whether all new values are finite.
     """
-    taken = tables(taken)
     finite = True
     for owner in range(len(touched.size)):
-        size = touched.size[owner]
-        begin = atomic_add(taken, owner * taken.shape[1], many)
+        size, at = touched.size[owner, 0], owner * touched.taken.shape[1]
+        begin = atomic_add(touched.taken, at, STEPPED)
         while begin < size:
-            finite = step_range(update, touched, sums, n_rows, (owner, begin, min(begin + many, size))) and finite
-            begin = atomic_add(taken, owner * taken.shape[1], many)
+            finite = step_range(update, touched, sums, n_rows, (owner, begin, min(begin + STEPPED, size))) and finite
+            begin = atomic_add(touched.taken, at, STEPPED)
     return finite
 
 
@@ -245,7 +246,7 @@ def step_some(at: Any, kept: Any, count: int, n_rows: Any, given: Given) -> Any:
 def put_back_features(update: Update, touched: Touched, sums: Sums, owner: int) -> None:
     """Undo `step_features`."""
     k, n = K if K else update.theta.n_factors, update.theta.w.shape[1]
-    for place in range(touched.size[owner]):
+    for place in range(touched.size[owner, 0]):
         feature, f = touched.feature[owner, place], owner * touched.feature.shape[1] + place
         for c in range(len(update.theta.w0)):
             for group, (arrays, kept) in enumerate(kept_pairs(update, sums)):
@@ -263,11 +264,10 @@ def kept_pairs(update: Update, sums: Sums) -> Any:
     return (update.theta, sums.total), (update.first, sums.first), (update.second, sums.second)
 
 
-def sum_others(block: BlockSums, sums: Sums, count: int, known: Array, slots: int) -> int:
+def sum_others(block: BlockSums, sums: Sums, count: int, slots: int) -> int:
     """Add the gradients of w0 and R of the row block that is next, ``count`` rows (numerics 6).
 
-    known: where each slot stands among the touched, or -1; ``slots`` of them were touched before, -1: the batch begins.
-    Returns how many are touched now.
+    ``slots`` of R were touched before, -1: the batch begins. Returns how many are touched now.
     """
     fresh = slots < 0
     for c in range(len(sums.total.w0)):
@@ -276,7 +276,7 @@ def sum_others(block: BlockSums, sums: Sums, count: int, known: Array, slots: in
             partial = partial + block.g[c, i]
         sums.total.w0[c] = (block.g.dtype.type(0) if fresh else sums.total.w0[c]) + partial
     if LISTED:
-        return sum_listed_slots(block, sums, known, max(slots, 0))
+        return sum_listed_slots(block, sums, max(slots, 0))
     sum_patterned_slots(block, sums, fresh)
     return len(sums.slot)
 
@@ -291,8 +291,9 @@ def sum_patterned_slots(block: BlockSums, sums: Sums, fresh: bool) -> None:
             total[slot] = total[slot] + by_pair[slot]
 
 
-def sum_listed_slots(block: BlockSums, sums: Sums, known: Array, slots: int) -> int:
+def sum_listed_slots(block: BlockSums, sums: Sums, slots: int) -> int:
     """Add the listed sums of R over a row block."""
+    known = sums.known
     for entry in range(block.listed[0]):
         slot = block.slot[entry]
         if known[slot] < 0:
@@ -305,9 +306,8 @@ def sum_listed_slots(block: BlockSums, sums: Sums, known: Array, slots: int) -> 
     return slots
 
 
-def step_others(update: Update, sums: Sums, n_rows: Any, known: Array, slots: int) -> bool:
+def step_others(update: Update, sums: Sums, n_rows: Any, slots: int) -> bool:
     """Step w0 and the touched slots of R, and forget where these stood. Returns whether all new values are finite."""
-    known = tables(known)
     theta, first, second = update.theta, update.first, update.second
     none, drift = n_rows - n_rows, n_rows - n_rows
     bias = Given(update.rule, Penalty(none, none), correct(update, count_touch(update.bias_count, 0)))
@@ -322,7 +322,7 @@ def step_others(update: Update, sums: Sums, n_rows: Any, known: Array, slots: in
             kept = (sums.total.R[c], sums.first.R[c], sums.second.R[c], j)
             drift = drift + step_one(old, kept, n_rows, Given(update.rule, update.factors, corrections))
         if LISTED:
-            known[slot] = -1
+            sums.known[slot] = -1
     return drift == none
 
 

@@ -78,6 +78,7 @@ class Kernels:
             "FORMULA": recipe.rule.formula,
             "MOMENTS": moments,
             "STEP": steps[moments],
+            "STEPPED": STEPPED,
             "COUNTS": recipe.rule.counts,
             **SLOPES[recipe.loss],
             **way,
@@ -100,8 +101,8 @@ class Layout:
         """A batch of these rows has not been begun. Returns where its scores will be, (B, C)."""
         work: Work = self.works[0].value
         work.numbers[:] = numbers
-        self.touched.value.size.fill(0)
-        for array in self.queue.value:
+        touched: Touched = self.touched.value
+        for array in (touched.size, touched.taken, *self.queue.value):
             array.fill(0)
         return work.s
 
@@ -193,9 +194,10 @@ class Stepper:
                 own_block = fit_block(own, shape, items, owners, block)
                 works.append(Work(self.theta, self.rows, self.task, numbers, s, own_block, group, alone, block_sums))
             places = min(extent.items, -(-len(self.rank) // owners))
-            sums = make_sums(room, shape, owners * places, self.slots, len(self.model.recipe.rule.moments))
-            size = room.take("touched", np.int64, owners)
-            touched = Touched(room.take("features", np.int64, owners, places), size, self.rank)
+            moments = len(self.model.recipe.rule.moments)
+            sums = make_sums(room, shape, owners * places, (self.slots, self.known), moments)
+            size, taken = (room.take(name, np.int64, owners, PAD) for name in ("touched", "taken"))
+            touched = Touched(room.take("features", np.int64, owners, places), size, taken, self.rank)
             queue = make_queue(-(-extent.rows // ROW_BLOCK), owners + 1, self.threads, shelves)
             self.extent = extent
             self.layout = Layout([Packed(work) for work in works], Packed(queue), Packed(touched), Packed(sums))
@@ -203,10 +205,11 @@ class Stepper:
 
     def count_shelves(self, extent: Extent) -> int:
         """Row blocks that each thread may have computed before they are added up. One thread adds its own at once."""
-        shape, blocks = self.shape, -(-extent.rows // ROW_BLOCK)
-        item = shape.n_classes * (1 + shape.n_factors) * int(np.dtype(shape.dtype).itemsize)
-        most = SHELF_BYTES // (max(extent.block_items, 1) * item * self.threads)
-        return 1 if self.threads == 1 else min(blocks, max(2, most))
+        if self.threads == 1:
+            return 1
+        one = make_block_sums(Room({}), self.shape, 1, extent.block_items, self.owners)
+        most = SHELF_BYTES // (sum(array.nbytes for array in one) * self.threads)
+        return min(-(-extent.rows // ROW_BLOCK), max(2, most))
 
     def count_items(self, numbers: Array) -> Array:
         """Where the items of each row block of a batch begin, (blocks + 1,) int64."""
@@ -232,11 +235,17 @@ class Batch:
         """Rows and block sums (numerics 3 to 6). Returns how many slots of R the batch touches."""
         stepper, layout = self.stepper, self.layout
         queue: Queue = layout.queue.value
+        broken = False
 
         def work(worker: int, task: int) -> None:
-            arguments = (layout.works[worker], layout.queue, layout.touched, layout.sums, stepper.known, worker)
-            while not stepper.kernels.sum_blocks(*arguments):
-                sleep(PATIENCE)
+            nonlocal broken
+            arguments = (layout.works[worker], layout.queue, layout.touched, layout.sums, worker)
+            try:
+                while not (stepper.kernels.sum_blocks(*arguments) or broken):
+                    sleep(PATIENCE)
+            except BaseException:
+                broken = True  # what this thread began nobody will finish
+                raise
 
         each(stepper.threads, min(stepper.threads, len(queue.shelf)), work)
         return int(queue.slots[0])
@@ -248,7 +257,6 @@ class Batch:
         """
         stepper, kernels, touched, sums = self.stepper, self.stepper.kernels, self.layout.touched, self.layout.sums
         update, n_rows = stepper.renew_update(), stepper.shape.dtype.type(len(self.numbers))
-        taken = np.zeros((stepper.owners, PAD), np.int64)
         finite, loss = [True] * (stepper.threads + 2), 0.0
 
         def work(worker: int, task: int) -> None:
@@ -256,9 +264,9 @@ class Batch:
             if task == 0:
                 loss = stepper.measure(self.numbers, self.s)
             elif task == 1:
-                finite[task] = kernels.step_others(update, sums, n_rows, stepper.known, slots)
+                finite[task] = kernels.step_others(update, sums, n_rows, slots)
             else:
-                finite[task] = kernels.step_features(update, touched, sums, n_rows, taken, STEPPED)
+                finite[task] = kernels.step_features(update, touched, sums, n_rows)
 
         each(stepper.threads, len(finite), work)
         if not all(finite):

@@ -7,6 +7,7 @@ its sizes, 8 bytes each; of a number 8 bytes that begin with it; a named tuple i
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from functools import cache
 from typing import Any
@@ -30,7 +31,9 @@ class Structure(types.Type):
 
     def __init__(self, name: str, members: dict[str, tuple[Any, int]]) -> None:
         self.members = members  # name -> type, and where it begins, in words
-        super().__init__(name=f"{name}({', '.join(str(kind) for kind, _ in members.values())})")
+        text = ", ".join(f"{member}: {kind} at {at}" for member, (kind, at) in members.items())
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]  # every symbol holds the name, so it is short
+        super().__init__(name=f"{name}-{digest}")
 
 
 register_model(Structure)(models.OpaqueModel)
@@ -79,6 +82,7 @@ def structure_of(kind: Any, members: tuple[Any, ...], places: tuple[int, ...]) -
 @cache
 def table_of(dtype: Any, ndim: int) -> Table:
     """The type of an array."""
+    assert dtype.kind in "if"  # of others memory and registers differ
     return Table(from_dtype(dtype), ndim)
 
 

@@ -220,21 +220,21 @@ def fit_block(room: Room, shape: Shape, items: int, owners: int, block: Block) -
     )
 
 
-def make_sums(room: Room, shape: Shape, touched: int, slot: Array, moments: int) -> Sums:
-    """Room for totals of so many features and of the slots that may be touched, (slots,) int64."""
+def make_sums(room: Room, shape: Shape, touched: int, slots: tuple[Array, Array], moments: int) -> Sums:
+    """Room for totals of so many features and of the slots that may be touched: `Sums.slot` and `Sums.known`."""
     C, k, T = shape.n_classes, shape.n_factors, shape.dtype
 
     def totals(name: str, present: bool) -> Totals:
-        features, slots = (touched, len(slot)) if present else (0, 0)
+        features, many = (touched, len(slots[0])) if present else (0, 0)
         return Totals(
             w0=room.take(name + " w0", T, C),
             w=room.take(name + " w", T, C, features),
             V=room.take(name + " V", T, C, features * k),
-            R=room.take(name + " R", T, C, slots),
+            R=room.take(name + " R", T, C, many),
         )
 
     first, second = totals("first", moments > 0), totals("second", moments > 1)
-    return Sums(totals("theta", True), first, second, slot)
+    return Sums(totals("theta", True), first, second, *slots)
 
 
 def make_update(model: Model, most: int) -> Update:

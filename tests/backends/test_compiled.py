@@ -226,7 +226,8 @@ for path in map(Path, sys.argv[1:]):
 
 
 def test_an_edit_in_any_compiled_file_is_seen(copy, monkeypatch):
-    modules = compiled_modules(monkeypatch) | {"fwfm_gpu.backends.compiled"}
+    instructions = ("compiled", "compiled_types", "compiled_structures", "compiled_operations")
+    modules = compiled_modules(monkeypatch) | {f"fwfm_gpu.backends.{name}" for name in instructions}
     assert {"fwfm_gpu.losses", "fwfm_gpu.numerics", "fwfm_gpu.backends.lanes"} < modules
     paths = [str(copy / (name.replace(".", "/") + ".py")) for name in sorted(modules)]
     hashes = run(copy, "-c", EDIT, *paths)

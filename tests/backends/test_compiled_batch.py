@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -36,10 +37,12 @@ class Batch:
     owners: int
     delays: Any = 0.0  # seconds that a block takes
     pauses: np.random.Generator = field(default_factory=partial(np.random.default_rng, 0))
+    first: threading.Event = field(default_factory=threading.Event)  # what block 0 waits for
     added: dict[int, list[int]] = field(default_factory=dict)  # owner -> numbers, in the order in which they were added
 
     def __post_init__(self) -> None:
         self.delays = np.broadcast_to(self.delays, self.blocks)
+        self.first.set()
         self.added = {owner: [] for owner in range(self.owners + 1)}
         self.sums = np.full(self.threads * self.shelves, -1)  # by shelf
         owners, integers = self.owners + 1, np.int64
@@ -83,6 +86,8 @@ class Batch:
     def compute(self, work: Work, number: int, following: int) -> None:
         """A row block: its number goes on the shelf."""
         self.begun.append(number)
+        if number == 0:
+            assert self.first.wait(PATIENCE)
         time.sleep(self.delays[number])
         before = int(self.sums[work.sums].item())
         assert before < 0 or all(before in numbers for numbers in self.added.values())  # nobody needs it any more
@@ -92,7 +97,7 @@ class Batch:
         """The number on a shelf goes to the totals."""
         self.added[owner].append(int(self.sums[shelf].item()))
 
-    def add_others(self, shelf: slice, sums: Any, count: int, known: Any, slots: int) -> int:
+    def add_others(self, shelf: slice, sums: Any, count: int, slots: int) -> int:
         """w0 and R: how many slots there are is handed on from block to block."""
         number = len(self.added[self.owners])
         assert slots == (10 * number if number else -1)
@@ -105,7 +110,7 @@ class Batch:
         numbers = np.empty((self.blocks - 1) * ROW_BLOCK + 1)
         work = Work(*[None] * 3, numbers, *[None] * 4, sums=None)
         touched = SimpleNamespace(size=np.zeros(self.owners))
-        return bool(self.kernel(work, self.queue, touched, None, None, thread))
+        return bool(self.kernel(work, self.queue, touched, None, thread))
 
     def finish(self, thread: int) -> int:
         """All that one thread does. Returns how often it found no room."""
@@ -162,7 +167,8 @@ def test_another_thread_may_come_between_any_two_operations(blocks, shelves):
 
 
 def test_threads_run_ahead_of_a_slow_one_as_far_as_there_is_room():
-    batch = Batch(20, 2, 3, 1, [0.5, *[0.0] * 19])
+    batch = Batch(20, 2, 3, 1)
+    batch.first.clear()
     with ThreadPoolExecutor(1) as pool:
         slow = pool.submit(batch.finish, 0)
         while not batch.begun:
@@ -171,6 +177,7 @@ def test_threads_run_ahead_of_a_slow_one_as_far_as_there_is_room():
         assert batch.begun == [0, 1, 2, 3]
         assert batch.added == {0: [], 1: []}
         assert not batch.run(1)  # as long as nothing is added
+        batch.first.set()
         assert slow.result() == 0
     batch.check()
 

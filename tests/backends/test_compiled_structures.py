@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,13 +93,41 @@ def test_tuples_of_one_kind_take_the_same_code():
 
 
 def test_a_packed_tuple_keeps_its_arrays():
-    packed = Packed(Inner(True, np.arange(100_000.0).reshape(2, -1), 1.5))
+    array = np.arange(6.0)
+    packed, alive = Packed(Inner(True, array, 1.5)), weakref.ref(array)
+    del array
     gc.collect()
-    assert machine(last)(packed) == 99_999
+    assert alive() is not None
+    del packed
+    gc.collect()
+    assert alive() is None
 
 
-def last(inner):
-    return inner.table[1, 49_999]
+class Other(NamedTuple):
+    table: Any
+    numbers: Any
+
+
+def first_of_table(outer):
+    return outer.table[0]
+
+
+def test_members_are_found_by_name_in_tuples_of_one_name():
+    first = Other
+
+    class Same(NamedTuple):
+        numbers: Any
+        table: Any
+
+    Same.__name__ = first.__name__
+    arrays = np.full(3, 1.0), np.full(3, 2.0)
+    assert machine(first_of_table)(Packed(first(*arrays))) == 1
+    assert machine(first_of_table)(Packed(Same(*arrays))) == 2
+
+
+def test_tables_are_of_numbers():
+    with pytest.raises(AssertionError):
+        Packed(Inner(True, np.zeros(3, bool), 0.0))
 
 
 def test_arrays_must_be_in_one_piece():

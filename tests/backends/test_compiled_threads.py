@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -31,6 +32,7 @@ SPECS = [
     RAGGED.but(k=3, loss="softmax", n_classes=3),
     RAGGED.but(k=0),
     ALIKE.but(rows=70, batch_size=7),  # plans are made ahead many times
+    RAGGED.but(rows=700, batch_size=70),  # batches of as many rows and of more and more items
     ALIKE.but(rows=1, batch_size=1),
 ]
 
@@ -111,10 +113,11 @@ def test_small_parts_are_many(parts, request):
     assert len(stepper.layout.touched.value.size) == (3 if small else 1)
 
 
+@pytest.mark.parametrize("spec", [ALIKE, RAGGED], ids=str)
 @pytest.mark.parametrize("kind", SPOILS)
 @pytest.mark.parametrize("n_threads", THREADS)
-def test_a_bad_batch_changes_nothing(n_threads, kind, parts):
-    problem = make_problem(ALIKE.but(loss="squared" if kind == "parameter" else "logistic"))
+def test_a_bad_batch_changes_nothing(n_threads, kind, spec, parts):
+    problem = make_problem(spec.but(loss="squared" if kind == "parameter" else "logistic"))
     spoil_row(problem, int(problem["orders"][0][330]), kind)  # in the second batch
     got, want = (stop(backend, problem) for backend in (get_backend("cpu", n_threads=n_threads), get_backend("numpy")))
     assert got[0] == want[0] == (1, 1)
@@ -145,6 +148,43 @@ def test_many_rows_are_for_many_threads(monkeypatch):
         backend, problem = get_backend("cpu", n_threads=3), problem_of(spec)
         data, model = load(backend, problem)
         assert backend.begin(model, data, problem["orders"][0]).stepper.threads == 3
+
+
+@pytest.mark.parametrize("n_threads", [2, 3, 7])
+def test_threads_that_find_no_room_come_back(n_threads, monkeypatch):
+    """Hundreds of row blocks, and two shelves for each thread: some run ahead of others until theirs are full."""
+    monkeypatch.setattr(compiled_step, "SHELF_BYTES", 1)
+    monkeypatch.setattr(compiled_step, "OWNED_BY", 2)
+    waits = []
+    monkeypatch.setattr(compiled_step, "sleep", waits.append)
+    for _ in range(20):
+        for spec in MANY[:2]:
+            check(spec, drive(get_backend("cpu", n_threads=n_threads), problem_of(spec)))
+        if waits:
+            return
+    raise AssertionError("no thread ever found its shelves full")
+
+
+def test_an_error_in_one_thread_ends_all(monkeypatch):
+    """One begins a row block and fails; the others must not wait for it."""
+    monkeypatch.setattr(compiled_step, "SHELF_BYTES", 1)
+    backend, problem = get_backend("cpu", n_threads=3), problem_of(MANY[0])
+    data, model = load(backend, problem)
+    run = backend.begin(model, data, problem["orders"][0])
+    kernel = run.stepper.kernels.sum_blocks
+
+    def fail(work, queue, *others):
+        queue.value.taken[0] += 1
+        raise MemoryError
+
+    calls = iter([fail])
+
+    def sum_blocks(*arguments):
+        return next(calls, kernel)(*arguments)
+
+    run.stepper.kernels = replace(run.stepper.kernels, sum_blocks=sum_blocks)
+    with pytest.raises(MemoryError):
+        backend.advance(run, 1)
 
 
 def check_all(pool: Executor, *specs: Spec) -> None:

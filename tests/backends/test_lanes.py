@@ -140,6 +140,45 @@ def count_up(numbers, times):
         atomic_swap(numbers, 1, 0)
 
 
+def extremes(narrow, wide, out):
+    narrow, wide, out = tables(narrow), tables(wide), tables(out)
+    for i in range(len(narrow)):
+        out[2 * i], out[2 * i + 1] = min(narrow[i], wide[i]), max(narrow[i], wide[i])
+    return min(len(narrow), 3) - max(narrow[0], 0)
+
+
+def test_the_least_and_the_most_of_integers():
+    narrow, wide = np.array([-3, 5, -7, 0], np.int32), np.array([-(1 << 40), 1 << 40, -7, -1])
+    Case(16, np.int64).check(extremes, narrow, wide, np.zeros(8, np.int64))
+
+
+def least(one, other):
+    return min(one, other)
+
+
+@pytest.mark.parametrize("numbers", [(1.0, 2.0), (1, 2.0)])
+def test_the_least_of_floats_is_refused(numbers):
+    with pytest.raises(compiled.numba.TypingError):
+        compiled.machine(least)(*numbers)
+
+
+def wait_for(numbers):
+    numbers = tables(numbers)
+    while atomic_read(numbers, 0) == 0:
+        pass
+    return numbers[1]
+
+
+def test_what_another_thread_writes_is_seen():
+    numbers = np.zeros(2, np.int64)
+    compiled.machine(wait_for)(np.ones(2, np.int64))  # compiled now
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(compiled.machine(wait_for), numbers)
+        numbers[1] = 7
+        numbers[0] = 1
+        assert waiting.result(60) == 7
+
+
 @pytest.mark.parametrize("run, times", [(compiled.machine(count_up), 30_000), (in_python(count_up), 300)])
 def test_threads_do_not_come_between(run, times):
     numbers = np.zeros(3, np.int64)
