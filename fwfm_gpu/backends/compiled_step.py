@@ -208,7 +208,7 @@ class Stepper:
         if self.threads == 1:
             return 1
         one = make_block_sums(Room({}), self.shape, 1, extent.block_items, self.owners)
-        most = SHELF_BYTES // (sum(array.nbytes for array in one) * self.threads)
+        most = SHELF_BYTES // (sum(array.nbytes for array in one) * self.threads)  # integers
         return min(-(-extent.rows // ROW_BLOCK), max(2, most))
 
     def count_items(self, numbers: Array) -> Array:
