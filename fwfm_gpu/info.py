@@ -23,10 +23,13 @@ EXTRAS = {  # extra: (distributions, what they are for)
     "cpu": (("numba",), "the compiled engine on the processor"),
     "cuda12": (("cupy-cuda12x",), "the CUDA engine with a driver for CUDA 12"),
     "cuda13": (("cupy-cuda13x",), "the CUDA engine with a driver for CUDA 13"),
-    "sklearn": (("scikit-learn",), "a peer in the demo"),
+    "sklearn": (("scikit-learn",), "FwFMClassifier and FwFMRegressor; a peer in the demo"),
     "data": (("narwhals", "pyarrow"), "pandas, polars and pyarrow tables"),
     "plots": (("matplotlib",), "reports"),
     "progress": (("tqdm",), "a progress bar"),
+    "tune": (("optuna",), "the search for options"),
+    "logs": (("tensorboard", "mlflow-skinny"), "training logs for TensorBoard and MLflow"),
+    "completion": (("shtab",), "completion of commands in the shell"),
 }
 
 
@@ -57,7 +60,7 @@ def describe_installation() -> Iterator[str]:
         found = [f"{name} {version(name)}" for name in distributions if version(name)]
         lacking = [name for name in distributions if not version(name)]
         state = ", ".join(found) + (f"{'; ' if found else ''}missing {', '.join(lacking)}" if lacking else "")
-        yield f"  {extra:<9}{state:<44}{purpose}"
+        yield f"  {extra:<11}{state:<44}{purpose}"
 
 
 def describe_compiled() -> Iterator[str]:

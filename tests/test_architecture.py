@@ -51,6 +51,9 @@ PINNED = {
     "matplotlib": ["report.py", "report_charts.py"],
     "tqdm": ["progress.py"],
     "optuna": ["tuning.py"],
+    "tensorboard": ["training_logs.py"],
+    "mlflow": ["training_logs.py"],
+    "shtab": ["cli.py"],
 }
 
 # Not left to right, or not promised to be (numerics 10); the builtin sum compensates since Python 3.12.

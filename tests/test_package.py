@@ -21,7 +21,8 @@ OPTIONAL = [
     *("cupy", "numba", "sklearn", "pyarrow", "narwhals", "pandas", "polars", "matplotlib"),
     *("tqdm", "optuna", "torch", "safetensors", "hypothesis"),
 ]
-EXTRAS = {"cuda12", "cuda13", "cpu", "sklearn", "data", "plots", "progress", "docs", "bench", "all", "dev"}
+EXTRAS = {"cuda12", "cuda13", "cpu", "sklearn", "data", "plots", "progress", "tune", "logs", "completion", "docs"}
+EXTRAS |= {"bench", "all", "dev"}
 
 
 def run_python(program: str, cwd: Path, path: Path) -> str:
