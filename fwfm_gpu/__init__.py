@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fwfm_gpu.model_document import load
     from fwfm_gpu.report import report
     from fwfm_gpu.training import train
+    from fwfm_gpu.tuning_callbacks import OptunaPruning
 
 __all__ = [
     "Callback",
@@ -32,6 +33,7 @@ __all__ = [
     "FwFM",
     "FwfmError",
     "FwfmWarning",
+    "OptunaPruning",
     "Status",
     "__version__",
     "errors",
@@ -48,6 +50,7 @@ HOMES = {
     "FwFM": "model",
     "FwfmError": "errors",
     "FwfmWarning": "errors",
+    "OptunaPruning": "tuning_callbacks",
     "Status": "callbacks",
     "estimate_memory": "device_memory",
     "load": "model_document",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
-from fwfm_gpu.errors import InputTypeError
+from fwfm_gpu.errors import InputTypeError, OptionError
 from fwfm_gpu.history import EpochRecord
 
-__all__ = ["Callback", "Callbacks", "Status"]
+__all__ = ["Callback", "Callbacks", "Status", "watched"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class Status:
         Mini-batches done of this epoch, and its total.
     history : tuple of EpochRecord
         Finished epochs.
+    higher_is_better : mapping of str to bool
+        For each series of metrics that was evaluated so far: whether a gain goes up.
     """
 
     epoch: int
@@ -31,6 +33,36 @@ class Status:
     batch: int
     batches: int
     history: tuple[EpochRecord, ...]
+    higher_is_better: Mapping[str, bool] = field(default_factory=dict)
+
+
+def watched(status: Status, series: str | None) -> tuple[str, float, bool]:
+    """One series after an epoch: its name, its value and whether higher is better.
+
+    Parameters
+    ----------
+    status : Status
+        As ``on_epoch`` is told.
+    series : str or None
+        The name of a metric as in ``history``, ``"loss"`` for the training loss, or None for the metric that steers.
+
+    Raises
+    ------
+    OptionError
+        There is no such series; the message lists those there are.
+    """
+    record = status.history[-1]
+    name = next(iter(record.metrics), None) if series is None else series
+    if name == "loss" and name not in record.metrics:
+        return name, record.loss, False
+    if name is None or name not in record.metrics:
+        there = ", ".join(map(repr, ["loss", *record.metrics]))
+        wanted = "an evaluation metric" if name is None else repr(name)
+        raise OptionError(
+            f"a callback watches {wanted}, and the series of this training are {there}. Name one of these, or pass "
+            "eval_set or validation_fraction with an eval_metric."
+        )
+    return name, record.metrics[name], status.higher_is_better[name]
 
 
 class Callback:

@@ -93,6 +93,7 @@ class Loop:
         self.seconds = 0.0
         self.at_once = 1
         self.stopping = False
+        self.higher_is_better: dict[str, bool] = {}
         self.best = self.first_best()
 
     def run(self, epochs: int) -> Trained:
@@ -133,6 +134,7 @@ class Loop:
             return
         scores = self.evaluate(self.model)
         metrics = {score.name: score.value for score in scores}
+        self.higher_is_better = {score.name: score.higher_is_better for score in scores}
         loss, self.position = self.position.loss / self.total_weight, Position(self.position.epochs + 1)
         self.history.append(EpochRecord(self.position.epochs, loss, metrics, seconds, len(order) / seconds))
         self.stopping = self.tell("epoch") or self.stopping or self.interruption.requested
@@ -233,5 +235,5 @@ class Loop:
         """Let the callbacks know; True when one wants to stop."""
         running = min(self.position.epochs + 1, self.last) if event != "epoch" else self.position.epochs
         batch = self.batches if event == "epoch" else self.position.batches
-        status = Status(running, self.last, batch, self.batches, tuple(self.history))
+        status = Status(running, self.last, batch, self.batches, tuple(self.history), self.higher_is_better)
         return self.setting.callbacks.tell(event, status)

@@ -28,7 +28,8 @@ FLOORS = {
             "labels columns category_field number_field encoding_report",
             "backends encoding io",
             "training epochs problem callbacks progress interruption history options model model_document model_file "
-            "device_memory field_pairs scorer row_encoder",
+            "device_memory field_pairs scorer row_encoder "
+            "tuning_callbacks",
             "estimators report report_sections report_fields report_findings report_charts report_html "
             "verify tuning demo info warmup",
             "cli",
@@ -50,7 +51,7 @@ PINNED = {
     "narwhals": ["encoding.py", "io/"],
     "matplotlib": ["report.py", "report_charts.py"],
     "tqdm": ["progress.py"],
-    "optuna": ["tuning.py"],
+    "optuna": ["tuning.py", "tuning_callbacks.py"],
     "tensorboard": ["training_logs.py"],
     "mlflow": ["training_logs.py"],
     "shtab": ["cli.py"],
