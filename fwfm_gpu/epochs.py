@@ -108,8 +108,8 @@ class Loop:
                 self.tell("end")
         if self.interruption.requested and self.position.epochs < self.last:
             warnings.warn(
-                f"Ctrl-C: training stopped in epoch {self.position.epochs + 1} after {self.position.batches} of "
-                f"{self.batches} batches. The model is as of the last finished batch; continue_training goes on there.",
+                f"{self.interruption.cause}: training stopped in epoch {self.position.epochs + 1} after "
+                f"{self.position.batches} of {self.batches} batches. The model is as of the last finished batch; continue_training goes on there.",
                 InterruptedTrainingWarning,
                 stacklevel=5,
             )

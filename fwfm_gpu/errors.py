@@ -113,7 +113,7 @@ class FwfmWarning(UserWarning):
 
 
 class InterruptedTrainingWarning(FwfmWarning):
-    """Training was stopped by Ctrl-C and returned early."""
+    """Training was stopped by Ctrl-C (or by SIGTERM inside `interruption.terminable`) and returned early."""
 
 
 class StreamWarning(FwfmWarning):

@@ -1,9 +1,11 @@
-"""Ctrl-C: the first stops between batches, the second raises, and the handler comes back."""
+"""Ctrl-C: the first stops between batches, the second raises, and the handler comes back. SIGTERM too, if asked."""
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import warnings
 
@@ -13,7 +15,7 @@ import pytest
 import fwfm_gpu
 from fwfm_gpu import Callback, epochs
 from fwfm_gpu.errors import DivergenceError, FwfmWarning, InterruptedTrainingWarning
-from fwfm_gpu.interruption import Interruption
+from fwfm_gpu.interruption import Interruption, terminable
 
 X = np.random.default_rng(0).integers(0, 2, (44, 5)).astype(float)
 y = np.random.default_rng(1).integers(0, 2, 44)
@@ -254,3 +256,110 @@ def test_ctrl_c_after_the_last_epoch_stops_nothing():
         warnings.simplefilter("error")
         model = fwfm_gpu.train(X, y, **OPTIONS, patience=5, callbacks=[CtrlCAtTheEnd()])
     assert bits(model) == bits(fwfm_gpu.train(X, y, **OPTIONS, patience=5))
+
+
+# SIGTERM
+
+
+@pytest.fixture
+def usual_sigterm():
+    """The default action before and after every test."""
+    former = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    found = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, former)
+    assert found is signal.SIG_DFL
+
+
+class Terminate(Callback):
+    """Raise SIGTERM at one place."""
+
+    def on_batches(self, status):
+        if (status.epoch, status.batch) == (2, 3):
+            signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.usefixtures("usual_sigterm")
+def test_sigterm_stops_training_as_ctrl_c_does():
+    with terminable(), pytest.warns(InterruptedTrainingWarning, match="SIGTERM: training stopped in epoch 2 after 3"):
+        model = fwfm_gpu.train(X, y, **OPTIONS, callbacks=[Terminate()])
+    assert bits(model) == bits(interrupted())
+
+
+@pytest.mark.usefixtures("usual_sigterm")
+def test_sigterm_stops_training_where_ctrl_c_is_ignored():
+    former = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with terminable(), pytest.warns(InterruptedTrainingWarning, match="SIGTERM"):
+            fwfm_gpu.train(X, y, **OPTIONS, callbacks=[Terminate()])
+    finally:
+        signal.signal(signal.SIGINT, former)
+
+
+@pytest.mark.usefixtures("usual_sigterm")
+def test_sigterm_outside_of_training_is_a_keyboard_interrupt():
+    with terminable():
+        fwfm_gpu.train(X, y, **OPTIONS)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+        with Interruption() as interruption:
+            signal.raise_signal(signal.SIGTERM)
+            assert interruption.requested
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.usefixtures("usual_sigterm")
+def test_training_alone_leaves_sigterm_as_it_is():
+    during = []
+    look = [lambda status: during.append(signal.getsignal(signal.SIGTERM))]
+    fwfm_gpu.train(X, y, **OPTIONS, callbacks=look)
+    assert set(during) == {signal.SIG_DFL}
+
+
+def test_a_program_that_handles_sigterm_keeps_doing_so():
+    seen = []
+    former = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
+    try:
+        with terminable():
+            fwfm_gpu.train(X, y, **OPTIONS, callbacks=[Terminate()])
+    finally:
+        signal.signal(signal.SIGTERM, former)
+    assert seen == [signal.SIGTERM]
+
+
+@pytest.mark.usefixtures("usual_sigterm")
+def test_in_another_thread_sigterm_is_left_alone():
+    def look():
+        with terminable():
+            return signal.getsignal(signal.SIGTERM)
+
+    assert in_thread(look) is signal.SIG_DFL
+
+
+PROGRAM = """
+import sys, warnings
+import numpy as np
+import fwfm_gpu
+from fwfm_gpu.interruption import terminable
+
+X = np.random.default_rng(0).integers(0, 2, (64, 5)).astype(float)
+with terminable(), warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    tell = lambda status: print("training", flush=True)
+    model = fwfm_gpu.train(X, X[:, 0] > 0, epochs=10**7, batch_size=8, progress=False, device="numpy", callbacks=[tell])
+    model.save(sys.argv[1])
+print(caught[0].message)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="there SIGTERM ends a process at once")
+def test_a_process_that_is_terminated_saves_what_it_has(path):
+    command = [sys.executable, "-c", PROGRAM, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "training\n"
+        process.terminate()
+        output, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
+    assert output.splitlines()[-1].startswith("SIGTERM: training stopped in epoch ")
+    assert len(fwfm_gpu.load(path).history) >= 1
