@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 import warnings
 from collections.abc import Callable
@@ -19,8 +18,8 @@ from fwfm_gpu.history import EpochRecord, Position
 from fwfm_gpu.interruption import Interruption
 from fwfm_gpu.metrics import Score, evaluate
 from fwfm_gpu.model import BestEpoch, FwFM, Trained
-from fwfm_gpu.parameters import Array
-from fwfm_gpu.problem import Evaluation, Problem
+from fwfm_gpu.passes import Part, Passes
+from fwfm_gpu.problem import Evaluation
 from fwfm_gpu.recipe import Recipe
 
 __all__ = ["Loop", "Setting", "diverged"]
@@ -76,20 +75,16 @@ def diverged(position: Position, model: FwFM) -> DivergenceError:
 class Loop:
     """Training under way. What it reaches is ``run``'s result; nothing the caller gave is changed."""
 
-    def __init__(self, setting: Setting, problem: Problem, start: Trained) -> None:
-        self.setting, self.problem, self.start = setting, problem, start
+    def __init__(self, setting: Setting, passes: Passes, start: Trained) -> None:
+        self.setting, self.passes, self.start = setting, passes, start
         backend = setting.backend
-        self.data = backend.load_data(problem.rows, problem.y, problem.weight)
         self.held = None if setting.evaluation is None else backend.load_data(setting.evaluation.rows)
         self.model = backend.load_model(start.parameters, start.optimizer_state, setting.recipe)
         self.generator = np.random.default_rng()
         self.generator.bit_generator.state = start.generator_state
         self.position = start.position
         self.history = [record for record in start.history if record.epoch <= start.position.epochs]
-        self.batches = math.ceil(len(problem.visited) / setting.recipe.batch_size)
-        self.total_weight = (
-            float(len(problem.visited)) if problem.weight is None else math.fsum(problem.weight[problem.visited])
-        )
+        self.batches, self.total_weight = passes.batches, passes.total_weight
         self.seconds = 0.0
         self.at_once = 1
         self.stopping = False
@@ -121,12 +116,12 @@ class Loop:
         """The rest of the current epoch, its record and its evaluation."""
         setting = self.setting
         self.entered = self.here()
-        order = self.draw_order()[self.position.batches * setting.recipe.batch_size :]
-        run = setting.backend.begin(self.model, self.data, order)
-        began = time.perf_counter()
+        began, rows = time.perf_counter(), 0
+        parts = self.passes.parts(
+            self.generator if setting.shuffle else None, self.position.batches, lambda: self.interruption.requested
+        )
         while self.position.batches < self.batches and not self.stopping:
-            self.advance(run)
-            self.stopping = self.tell("batches") or self.interruption.requested
+            rows += self.run_part(next(parts, None))
         seconds = time.perf_counter() - began
         self.seconds += seconds
         if self.position.batches < self.batches:
@@ -136,27 +131,32 @@ class Loop:
         metrics = {score.name: score.value for score in scores}
         self.higher_is_better = {score.name: score.higher_is_better for score in scores}
         loss, self.position = self.position.loss / self.total_weight, Position(self.position.epochs + 1)
-        self.history.append(EpochRecord(self.position.epochs, loss, metrics, seconds, len(order) / seconds))
+        self.history.append(EpochRecord(self.position.epochs, loss, metrics, seconds, rows / seconds))
         self.stopping = self.tell("epoch") or self.stopping or self.interruption.requested
         if scores and setting.patience is not None:
             self.watch(scores[0], setting.patience)
 
-    def draw_order(self) -> Array:
-        """The epoch's row order, one permutation of the training rows (numerics 8)."""
-        visited = self.problem.visited
-        return self.generator.permutation(visited) if self.setting.shuffle else visited
+    def run_part(self, part: Part | None) -> int:
+        """The batches of a part, and how many rows it visits. There is none after Ctrl-C."""
+        if part is None:
+            self.stopping = True
+            return 0
+        data, order = part
+        run, before = self.setting.backend.begin(self.model, data, order), self.position
+        end = before.batches + -(-len(order) // self.setting.recipe.batch_size)
+        while self.position.batches < end and not self.stopping:
+            self.advance(run, before)
+            self.stopping = self.tell("batches") or self.interruption.requested
+        return len(order)
 
-    def advance(self, run: Any) -> None:
-        """Some more batches: about as many as fit PROMPT seconds."""
+    def advance(self, run: Any, before: Position) -> None:
+        """Some more batches of a run that began at a position: about as many as fit PROMPT seconds."""
         began = time.perf_counter()
         self.setting.backend.advance(run, self.at_once)
         collected = self.setting.backend.collect(run)
         took = time.perf_counter() - began
         self.at_once = max(1, int(self.at_once * min(2.0, PROMPT / max(took, 1e-9))))
-        entered = self.entered.position
-        self.position = replace(
-            entered, batches=entered.batches + collected.batches, loss=entered.loss + collected.loss
-        )
+        self.position = replace(before, batches=before.batches + collected.batches, loss=before.loss + collected.loss)
         if collected.first_bad is not None:
             raise self.divergence(self.position)
 

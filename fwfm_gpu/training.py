@@ -21,6 +21,7 @@ from fwfm_gpu.labels import choose_loss, encode_targets
 from fwfm_gpu.model import Columns, FwFM, Trained
 from fwfm_gpu.options import Metrics, Options, check_integer
 from fwfm_gpu.parameters import OptimizerState, Parameters
+from fwfm_gpu.passes import MemoryPasses
 from fwfm_gpu.problem import (
     EvalSet,
     Problem,
@@ -253,7 +254,8 @@ def run_loop(session: tuple[Backend, Settled, Problem, Any], start_point: Traine
         min_delta=options.min_delta,
         make_model=make_model,
     )
-    return make_model(Loop(setting, problem, start_point).run(epochs))
+    passes = MemoryPasses(backend, problem, options.batch_size)
+    return make_model(Loop(setting, passes, start_point).run(epochs))
 
 
 def resume(model: FwFM, X: Any, y: Any, epochs: int, given: Given) -> FwFM:

@@ -29,6 +29,7 @@ FLOORS = {
             "backends encoding io",
             "training epochs problem callbacks progress interruption history options model model_document model_file "
             "device_memory field_pairs scorer row_encoder "
+            "passes "
             "tuning_callbacks",
             "estimators report report_sections report_fields report_findings report_charts report_html "
             "verify tuning demo info warmup",
