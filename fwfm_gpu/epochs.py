@@ -104,7 +104,8 @@ class Loop:
         if self.interruption.requested and self.position.epochs < self.last:
             warnings.warn(
                 f"{self.interruption.cause}: training stopped in epoch {self.position.epochs + 1} after "
-                f"{self.position.batches} of {self.batches} batches. The model is as of the last finished batch; continue_training goes on there.",
+                f"{self.position.batches} of {self.batches} batches. The model is as of the last finished batch; "
+                "continue_training goes on there.",
                 InterruptedTrainingWarning,
                 stacklevel=5,
             )
@@ -142,7 +143,7 @@ class Loop:
             self.stopping = True
             return 0
         data, order = part
-        run, before = self.setting.backend.begin(self.model, data, order), self.position
+        run, before = self.setting.backend.begin(self.model, data, order, self.position.loss), self.position
         end = before.batches + -(-len(order) // self.setting.recipe.batch_size)
         while self.position.batches < end and not self.stopping:
             self.advance(run, before)
@@ -156,7 +157,7 @@ class Loop:
         collected = self.setting.backend.collect(run)
         took = time.perf_counter() - began
         self.at_once = max(1, int(self.at_once * min(2.0, PROMPT / max(took, 1e-9))))
-        self.position = replace(before, batches=before.batches + collected.batches, loss=before.loss + collected.loss)
+        self.position = replace(before, batches=before.batches + collected.batches, loss=collected.loss)
         if collected.first_bad is not None:
             raise self.divergence(self.position)
 

@@ -32,7 +32,8 @@ class Collected:
     Attributes
     ----------
     loss : float
-        Sum of weighted losses over the rows of the batches done. Reported; steers nothing (numerics 4).
+        Sum of weighted losses over the rows of the batches done, on top of what `Backend.begin` was given. Reported;
+        steers nothing (numerics 4).
     batches : int
         Mini-batches finished.
     first_bad : int or None
@@ -58,8 +59,11 @@ class Backend(Protocol):
     ) -> Any:
         """A resident copy. Without a recipe it only scores; with one, a missing state starts fresh (numerics 7)."""
 
-    def begin(self, model: Any, data: Any, order: Array) -> Any:
-        """A run: one pass over ``order``, (visits,) row numbers."""
+    def begin(self, model: Any, data: Any, order: Array, loss: float = 0.0) -> Any:
+        """A run: one pass over ``order``, (visits,) row numbers; the rest of one, when ``loss`` was summed before it.
+
+        A batch's loss is added to what was there, so that a pause changes no digit of the sum.
+        """
 
     def advance(self, run: Any, batches: int) -> None:
         """Queue at most so many of the next mini-batches (numerics 3 to 7); need not wait for them."""

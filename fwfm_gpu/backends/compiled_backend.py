@@ -66,9 +66,9 @@ class CompiledBackend(HostEngine):
         super().__init__()
         self.threads = choose_threads(n_threads)
 
-    def begin(self, model: Model, data: Data, order: Array) -> Run:
+    def begin(self, model: Model, data: Data, order: Array, loss: float = 0.0) -> Run:
         stepper = Stepper(model, data, self.threads)
-        return Run(model, data, np.ascontiguousarray(order, np.int64), stepper=stepper)
+        return Run(model, data, np.ascontiguousarray(order, np.int64), loss, stepper=stepper)
 
     def score(self, model: Model, data: Data) -> Array:
         return score_rows(model, data, self.threads)

@@ -73,12 +73,12 @@ class CudaBackend:
             )
             return load_model(self.device, parameters, state, recipe)
 
-    def begin(self, model: Model, data: Data | Streamed, order: Array) -> Run | StreamedRun:
+    def begin(self, model: Model, data: Data | Streamed, order: Array, loss: float = 0.0) -> Run | StreamedRun:
         assert model.recipe is not None
         order = np.asarray(order, np.int64)
         size = max(1, min(model.recipe.batch_size, len(order)))
         with self.device.current():
-            cursor = Cursor.at_start(self.device)
+            cursor = Cursor.at_start(self.device, loss)
             if isinstance(data, Streamed):
                 return self.begin_streamed(model, data, order, size, cursor)
             run = Run(model, data, self.device.to_device(order), order, size, cursor)

@@ -37,8 +37,8 @@ class Cursor:
     loss: Any  # (1,) float64
 
     @classmethod
-    def at_start(cls, device: Device) -> Cursor:
-        return cls(device.to_device(np.array([0, -1, 0])), device.to_device(np.zeros(1)))
+    def at_start(cls, device: Device, loss: float = 0.0) -> Cursor:
+        return cls(device.to_device(np.array([0, -1, 0])), device.to_device(np.array([loss])))
 
 
 @dataclass(frozen=True)

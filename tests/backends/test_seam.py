@@ -124,6 +124,19 @@ def test_pieces_equal_the_whole(backend, pieces):
     assert_same_bits(fetch(backend, model), {name: want[name] for name in want if name != "scores_seen"})
 
 
+def test_a_run_that_starts_with_a_loss_sums_to_the_same_digits(backend):
+    problem, sums = make_problem(SPEC), []
+    order = problem["orders"][0]
+    for cut in (0, 30, 90):
+        data, model = load(backend, problem)
+        loss = 0.0
+        for part in (order[:cut], order[cut:]):
+            backend.advance(run := backend.begin(model, data, part, loss), 5)
+            loss = backend.collect(run).loss
+        sums.append(loss)
+    assert sums == [sums[0]] * 3 != [0.0] * 3
+
+
 def test_collect_counts_batches_and_sums_the_loss(backend):
     spec = SPEC.but(label_smoothing=0.1)
     problem, want = make_problem(spec), expected(spec)
