@@ -290,6 +290,11 @@ class FieldMatrix:
         rows : (m,) integers, or a slice
             Row numbers from 0; negative ones are refused.
 
+        Returns
+        -------
+        FieldMatrix
+            Of the same columns, fields and names.
+
         Raises
         ------
         InputTypeError
@@ -304,13 +309,24 @@ class FieldMatrix:
         return replace(self, indptr=indptr, indices=self.indices[old], values=values)
 
     def to_csr(self) -> sparse.csr_array:
-        """The rows as a SciPy array with memory of its own; fields and names stay behind."""
+        """The rows as a SciPy array with memory of its own; fields and names stay behind.
+
+        Returns
+        -------
+        scipy.sparse.csr_array, (rows, n)
+        """
         index = index_dtype(max(self.nnz, self.n_features))  # SciPy would widen both to the wider one
         arrays = (np.array(self.values), np.array(self.indices, index), np.array(self.indptr, index))
         return sparse.csr_array(arrays, shape=self.shape)
 
     def fingerprint(self) -> str:
-        """SHA-256 in hex over shape, structure, values and fields (no names, no encoder), the same on every machine."""
+        """SHA-256 over shape, structure, values and fields (no names, no encoder), the same on every machine.
+
+        Returns
+        -------
+        str
+            64 hexadecimal digits.
+        """
         return hash_rows(self.n_fields, (self.indptr, self.indices, self.values, self.fields))
 
     def _agreeing(self, fields: Any, field_names: Any, feature_names: Any) -> FieldMatrix:

@@ -209,6 +209,11 @@ class FwFM:
     def predict_proba(self, X: Any) -> Any:
         """Probability of each class, in the order of ``classes``.
 
+        Parameters
+        ----------
+        X
+            As for `decision_function`.
+
         Returns
         -------
         (rows, C) float64, C = 2 for the logistic loss
@@ -231,6 +236,11 @@ class FwFM:
 
     def predict(self, X: Any) -> Any:
         """The most probable label as it came in y; for squared loss the score.
+
+        Parameters
+        ----------
+        X
+            As for `decision_function`.
 
         Returns
         -------
@@ -329,6 +339,11 @@ class FwFM:
 
         Chunks whose lengths are multiples of the batch size give the same bits as one call on all rows. After an error
         the model is as it was.
+
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for ``fwfm_gpu.train``.
 
         Returns
         -------

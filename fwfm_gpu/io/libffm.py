@@ -98,12 +98,21 @@ def iterate_libffm(
     every feature. A file that is no path must be seekable for that. Memory grows with the columns alone, not with the
     length of the file.
 
-    Parameters and errors are those of `read_libffm`; those of the first pass come from the call itself.
+    Parameters
+    ----------
+    path, columns, max_features, shared_ids, n_features, n_fields
+        As for `read_libffm`.
+    rows_per_chunk : int
 
-    Yields
+    Returns
+    -------
+    iterator of (FieldMatrix, (rows,) float64)
+        Rows and labels.
+
+    Raises
     ------
-    rows : FieldMatrix
-    y : (rows,) float64
+    InputError, InputTypeError, OptionError, OSError
+        As `read_libffm`. Errors of the first pass come from the call itself.
     """
     rows_per_chunk = count("rows_per_chunk", rows_per_chunk, 2**48)
     if columns is None:
@@ -128,7 +137,13 @@ def scan_libffm(
     >>> columns = scan_libffm("train.ffm", "test.ffm")  # doctest: +SKIP
     >>> rows, y = read_libffm("train.ffm", columns=columns)  # doctest: +SKIP
 
-    Parameters and errors are those of `read_libffm`. An entry that was not scanned is an error when it is read.
+    An entry that was not scanned is an error when it is read.
+
+    Parameters
+    ----------
+    *paths : str, path-like, or file opened in binary mode
+    max_features, shared_ids, n_features, n_fields
+        As for `read_libffm`.
 
     Returns
     -------

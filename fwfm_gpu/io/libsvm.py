@@ -86,12 +86,21 @@ def iterate_libsvm(
     All chunks have the same columns. Unless zero_based is a bool and n_features or fields are given, a first pass over
     the file finds them; a file that is no path must be seekable for that.
 
-    Parameters and errors are those of `read_libsvm`; those of the first pass come from the call itself.
+    Parameters
+    ----------
+    path, fields, zero_based, max_features, n_features
+        As for `read_libsvm`.
+    rows_per_chunk : int
 
-    Yields
+    Returns
+    -------
+    iterator of (FieldMatrix, (rows,) float64)
+        Rows and labels.
+
+    Raises
     ------
-    rows : FieldMatrix
-    y : (rows,) float64
+    InputError, InputTypeError, OptionError, OSError
+        As `read_libsvm`. Errors of the first pass come from the call itself.
     """
     rows_per_chunk = count("rows_per_chunk", rows_per_chunk, 2**48)
     columns = chosen(fields, zero_based, max_features, n_features)
