@@ -51,6 +51,7 @@ struct Recipe {  // hyper-parameters, rounded to T once on the host
     real epsilon;
     real ftrl_beta;
     real adagrad_epsilon;
+    real gradient_clip;  // 0: none
     real l1_linear;
     real l2_linear;
     real l1_factors;

@@ -69,6 +69,13 @@ __device__ __forceinline__ Coordinate step(
     }
 }
 
+// A mean gradient held between -bound and bound, where there is one; one that is not finite stays so, and is found.
+__device__ __forceinline__ real clip(real mean, real bound)
+{
+    if (bound == real(0) || !is_finite(mean)) return mean;
+    return mean < -bound ? -bound : (mean > bound ? bound : mean);
+}
+
 // Adam's corrections for the count after this step.
 __device__ __forceinline__ Corrections find_corrections(const Recipe& h, long long t)
 {
@@ -82,7 +89,7 @@ __device__ __forceinline__ bool update(const Recipe& h, real* theta, real* first
                                        real mean, Penalty penalty, Corrections corrections, bool writes)
 {
     Coordinate at = {theta[place], first == nullptr ? real(0) : first[place], second == nullptr ? real(0) : second[place]};
-    at = step(h, at, mean, penalty, corrections);
+    at = step(h, at, clip(mean, h.gradient_clip), penalty, corrections);
     if (writes) {
         theta[place] = at.theta;
         if (first != nullptr) first[place] = at.first;

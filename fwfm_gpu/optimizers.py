@@ -7,15 +7,15 @@ Hyper-parameters are rounded to T once, by ``rule.constants(dtype)``; a formula 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
 from fwfm_gpu.numerics import bias_corrections, choose
 from fwfm_gpu.parameters import Array
 
-__all__ = ["FTRL", "RULES", "SGD", "AdaGrad", "Adam", "Constants", "Given", "Penalty", "Rule"]
+__all__ = ["FTRL", "RULES", "SGD", "AdaGrad", "Adam", "Constants", "Given", "Penalty", "Rule", "clip"]
 
 ADAGRAD_EPSILON = 1e-10
 
@@ -38,6 +38,7 @@ class Constants(NamedTuple):
     epsilon: Any
     ftrl_beta: Any
     adagrad_epsilon: Any
+    gradient_clip: Any
 
 
 class Corrections(NamedTuple):
@@ -55,12 +56,18 @@ class Given(NamedTuple):
     corrections: Any  # `Corrections`, None for rules that count nothing
 
 
+def clip(mean: Any, bound: Any) -> Any:
+    """A mean gradient held between -bound and bound; one that is not finite stays so, and is found."""
+    nothing = bound - bound  # 0 of T
+    return choose(mean - mean == nothing, np.minimum(np.maximum(mean, -bound), bound), mean)
+
+
 Formula = Callable[[Any, Any, Any, Given], Any]  # (theta, mean, state, given) -> theta, state
 
 
 @dataclass(frozen=True)
 class Rule:
-    """An update rule and its hyper-parameters, as the user gave them (float64)."""
+    """An update rule and its hyper-parameters, as the user gave them (float64); a ``gradient_clip`` of None is none."""
 
     name: ClassVar[str]
     formula: ClassVar[Formula]
@@ -68,6 +75,11 @@ class Rule:
     counts: ClassVar[bool] = False  # whether touches are counted
 
     learning_rate: float
+    gradient_clip: float | None = field(default=None, kw_only=True)
+
+    def at_rate(self, learning_rate: float | None) -> Self:
+        """The same rule with the learning rate of an epoch; None: with its own."""
+        return self if learning_rate is None else replace(self, learning_rate=learning_rate)
 
     def constants(self, dtype: Any) -> Constants:
         """The hyper-parameters rounded to T; ``1 - beta`` in float64 first (numerics 2)."""
@@ -82,6 +94,7 @@ class Rule:
             epsilon=number(getattr(self, "epsilon", 0.0)),
             ftrl_beta=number(getattr(self, "ftrl_beta", 0.0)),
             adagrad_epsilon=number(ADAGRAD_EPSILON),
+            gradient_clip=number(self.gradient_clip or 0.0),
         )
 
     def start(self, theta: Array, penalty: Penalty) -> tuple[Array, ...]:
@@ -107,6 +120,8 @@ class Rule:
             The new arrays, (...) T.
         """
         given = Given(self.constants(theta.dtype), penalty, corrections)
+        if self.gradient_clip is not None:
+            mean = clip(mean, given.rule.gradient_clip)
         stepped: tuple[Array, tuple[Array, ...]] = type(self).formula(theta, mean, state, given)
         return stepped
 

@@ -74,6 +74,7 @@ class Options:
     init_scale: float = 0.01
     field_weights: str = "learn"
     label_smoothing: float = 0.0
+    gradient_clip: float | None = None
     class_weight: str | Mapping[Any, float] | None = None
     eval_metric: Metrics | None = "auto"  # None: a function that a model file could not keep
     patience: int | None = None
@@ -102,6 +103,8 @@ class Options:
             self._check_number(name, "0 or above", lambda value: value >= 0)
         for name in BELOW_ONE:
             self._check_number(name, "from 0 to below 1", lambda value: 0 <= value < 1)
+        if self.gradient_clip is not None:
+            self._check_number("gradient_clip", "above 0", lambda value: value > 0)
         if self.validation_fraction is not None:
             self._check_number("validation_fraction", "between 0 and 1, both excluded", lambda value: 0 < value < 1)
         if self.optimizer != "ftrl" and (self.l1_linear or self.l1_factors):
@@ -116,7 +119,7 @@ class Options:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise OptionError(f"{name} must be a number {wanted}; got {value!r}.")
         rounded = round_to("float64" if name in NOT_ROUNDED else self.dtype, value)
-        if not (math.isfinite(rounded) and holds(value) and (name not in POSITIVE or rounded > 0)):
+        if not (math.isfinite(rounded) and holds(value) and (rounded > 0 or holds(0))):
             kind = "" if name in NOT_ROUNDED else f"{self.dtype} "
             raise OptionError(f"{name} must be a finite {kind}number {wanted}; got {value!r}.")
 
@@ -142,12 +145,12 @@ class Options:
         )
 
     def _rule(self) -> Rule:
-        rate = float(self.learning_rate)
+        rate, clip = float(self.learning_rate), None if self.gradient_clip is None else float(self.gradient_clip)
         if self.optimizer == "adam":
-            return Adam(rate, float(self.beta_1), float(self.beta_2), float(self.epsilon))
+            return Adam(rate, float(self.beta_1), float(self.beta_2), float(self.epsilon), gradient_clip=clip)
         if self.optimizer == "ftrl":
-            return FTRL(rate, float(self.ftrl_beta), self.ftrl_start)
-        return RULES[self.optimizer](rate)
+            return FTRL(rate, float(self.ftrl_beta), self.ftrl_start, gradient_clip=clip)
+        return RULES[self.optimizer](rate, gradient_clip=clip)
 
 
 def own_value(value: Any) -> Any:

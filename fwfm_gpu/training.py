@@ -77,6 +77,7 @@ def train(
     init_scale: float = 0.01,
     field_weights: str = "learn",
     label_smoothing: float = 0.0,
+    gradient_clip: float | None = None,
     sample_weight: Any = None,
     class_weight: str | Mapping[Any, float] | None = None,
     eval_set: EvalSet | None = None,
@@ -135,6 +136,8 @@ def train(
     field_weights : {"learn", "ones"}
         ``"ones"`` holds R at 1: the plain factorization machine.
     label_smoothing : float
+    gradient_clip : float, optional
+        Each coordinate's mean gradient is held between -gradient_clip and gradient_clip (numerics 7).
     sample_weight : (rows,) array-like, optional
     class_weight : mapping of label to weight, or "balanced", optional
     eval_set : (X, y) or (X, y, sample_weight), optional

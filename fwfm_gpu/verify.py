@@ -123,11 +123,12 @@ def vector_recipe(config: dict[str, Any]) -> Recipe:
 
 def vector_rule(config: dict[str, Any]) -> Rule:
     """The update rule that a vector was made with."""
+    rate, clip = config["learning_rate"], config.get("gradient_clip")
     if config["optimizer"] == "adam":
-        return Adam(config["learning_rate"], config["beta_1"], config["beta_2"], config["epsilon"])
+        return Adam(rate, config["beta_1"], config["beta_2"], config["epsilon"], gradient_clip=clip)
     if config["optimizer"] == "ftrl":
-        return FTRL(config["learning_rate"], config["ftrl_beta"], config["ftrl_start"])
-    return RULES[config["optimizer"]](config["learning_rate"])
+        return FTRL(rate, config["ftrl_beta"], config["ftrl_start"], gradient_clip=clip)
+    return RULES[config["optimizer"]](rate, gradient_clip=clip)
 
 
 def train_epoch(backend: Backend, model: Any, data: Any, order: Array, batch_size: int) -> Array:

@@ -45,6 +45,7 @@ class Spec:
     label_smoothing: float = 0.0
     field_weights: str = "learn"
     ftrl_start: str = "warm"
+    gradient_clip: float | None = None
     seed: int = 0
 
     def but(self, **changes) -> Spec:
@@ -134,6 +135,7 @@ def config_of(spec: Spec) -> dict:
         "ftrl_start": spec.ftrl_start,
         "field_weights": spec.field_weights,
         "label_smoothing": spec.label_smoothing,
+        "gradient_clip": spec.gradient_clip,
         "n_classes": spec.n_classes,
         "n_features": N_FIELDS * FIELD_SIZE,
         "n_fields": N_FIELDS,

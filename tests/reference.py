@@ -93,6 +93,7 @@ class Update:
         self.ftrl_beta, self.warm = T(config["ftrl_beta"]), config["ftrl_start"] == "warm"
         linear = T(config["l1_linear"]), T(config["l2_linear"])
         factors = T(config["l1_factors"]), T(config["l2_factors"])
+        self.clip = None if config.get("gradient_clip") is None else T(config["gradient_clip"])
         self.penalty = {"w0": (T(0), T(0)), "w": linear, "V": factors, "R": factors}
 
     def start(self, group: str, theta) -> dict:
@@ -105,6 +106,8 @@ class Update:
     def step(self, group: str, theta, mean, state: dict, t: int):
         """The new theta; the state is replaced in place. t counts this batch already."""
         l1, l2 = self.penalty[group]
+        if self.clip is not None and np.isfinite(mean):
+            mean = min(max(mean, -self.clip), self.clip)
         if self.rule == "ftrl":
             return self.ftrl(theta, mean, state, l1, l2)
         g = mean + l2 * theta

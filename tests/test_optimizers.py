@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import reference
 from engine_data import DTYPES, RULES, Spec, bits, config_of
 
 from fwfm_gpu import optimizers
-from fwfm_gpu.optimizers import FTRL, SGD, AdaGrad, Adam, Corrections, Penalty
+from fwfm_gpu.optimizers import FTRL, SGD, AdaGrad, Adam, Corrections, Penalty, clip
 
 STEPS = 20
 INSTANCES = [SGD(0.1), AdaGrad(0.1), Adam(0.05, 0.9, 0.99, 1e-8), FTRL(0.2, 1.0, "warm"), FTRL(0.2, 1.0, "zero")]
@@ -63,6 +65,29 @@ def test_steps_equal_the_scalar_formula_bit_for_bit(rule, dtype, group):
         np.testing.assert_array_equal(bits(theta), bits(np.array(theta_1)))
         for name, array in zip(rule.moments, state, strict=True):
             np.testing.assert_array_equal(bits(array), bits(np.array([one[name] for one in state_1])), name)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_mean_gradient_is_held_between_its_bounds(dtype):
+    T = np.dtype(dtype).type
+    mean = np.array([-3, -0.1, -0.0, 0, 0.05, 0.1, 0.2, np.inf, -np.inf, np.nan], T)
+    with np.errstate(invalid="ignore"):
+        got = clip(mean, T(0.1))
+    assert got.dtype == mean.dtype
+    want = np.array([T(-0.1), T(-0.1), -0.0, 0, T(0.05), T(0.1), T(0.1), np.inf, -np.inf, np.nan], T)
+    np.testing.assert_array_equal(bits(got[:-1]), bits(want[:-1]))
+    assert np.isnan(got[-1])
+
+
+@pytest.mark.parametrize("rule", INSTANCES, ids=name_of)
+def test_a_rule_clips_what_it_is_given_before_its_penalty(rule):
+    theta = start_values("float32")
+    state = rule.start(theta, penalty := penalty_of(config(rule, "float32"), "w"))
+    corrections, mean = corrections_of(rule, 1, "float32", len(theta)), np.linspace(-1, 1, len(theta), dtype="float32")
+    got = replace(rule, gradient_clip=0.25).step(theta, mean, state, penalty, corrections)
+    want = rule.step(theta, np.clip(mean, np.float32(-0.25), np.float32(0.25)), state, penalty, corrections)
+    np.testing.assert_array_equal(bits(got[0]), bits(want[0]))
+    assert all(np.array_equal(bits(a), bits(b)) for a, b in zip(got[1], want[1], strict=True))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

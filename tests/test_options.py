@@ -26,7 +26,8 @@ LEAST = {"n_factors": 0, "epochs": 0, "batch_size": 1, "seed": 0, "n_threads": 1
 ABOVE_0 = ("learning_rate", "epsilon")
 FROM_0 = ("ftrl_beta", "l1_linear", "l2_linear", "l1_factors", "l2_factors", "init_scale", "min_delta")
 BELOW_1 = ("beta_1", "beta_2", "label_smoothing")
-NUMBERS = (*ABOVE_0, *FROM_0, *BELOW_1, "validation_fraction")
+MAY_BE_LEFT_OUT = ("validation_fraction", "gradient_clip")
+NUMBERS = (*ABOVE_0, *FROM_0, *BELOW_1, *MAY_BE_LEFT_OUT)
 
 
 def options(**given):
@@ -88,7 +89,7 @@ def test_a_number_is_one(name, value):
     assert refused(**{name: value}).startswith(f"{name} must be a number ")
 
 
-@pytest.mark.parametrize("name", [name for name in NUMBERS if name != "validation_fraction"])
+@pytest.mark.parametrize("name", [name for name in NUMBERS if name not in MAY_BE_LEFT_OUT])
 def test_none_is_no_number(name):
     assert refused(**{name: None}).startswith(f"{name} must be a number ")
 
@@ -100,13 +101,15 @@ def test_numbers_are_finite_and_not_negative(name, value):
     assert refused(**{name: value}).startswith(f"{name} must be a finite {kind}number ")
 
 
-@pytest.mark.parametrize("name", ABOVE_0)
+@pytest.mark.parametrize("name", [*ABOVE_0, "gradient_clip"])
 @pytest.mark.parametrize("value", [0, -0.0, 1e-46])
 def test_what_rounds_to_zero_is_not_above_it(name, value):
     assert "above 0; got" in refused(**{name: value})
 
 
-@pytest.mark.parametrize("name", [*ABOVE_0, "ftrl_beta", "l1_linear", "l2_linear", "l1_factors", "l2_factors"])
+@pytest.mark.parametrize(
+    "name", [*ABOVE_0, "gradient_clip", "ftrl_beta", "l1_linear", "l2_linear", "l1_factors", "l2_factors"]
+)
 def test_what_rounds_to_infinity_is_refused(name):
     assert "must be a finite float32 number" in refused(**{name: 3.5e38})
     assert "must be a finite float32 number" in refused(**{name: 10**39})
@@ -193,6 +196,12 @@ def test_options_are_frozen_and_checked_again_when_replaced():
 
 def test_plain_is_every_option():
     assert Options().plain() == {entry.name: entry.default for entry in fields(Options)}
+
+
+@pytest.mark.parametrize("rule", ["sgd", "adagrad", "adam", "ftrl"])
+def test_every_rule_is_given_the_bound_of_its_gradients(rule):
+    assert Options(optimizer=rule, gradient_clip=2).recipe("squared").rule.gradient_clip == 2.0
+    assert Options(optimizer=rule).recipe("squared").rule.gradient_clip is None
 
 
 @pytest.mark.parametrize(

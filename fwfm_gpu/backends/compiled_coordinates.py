@@ -23,7 +23,7 @@ from fwfm_gpu.backends.lanes import (
     store_some,
 )
 from fwfm_gpu.numerics import choose
-from fwfm_gpu.optimizers import Constants, Corrections, Given, Penalty, adagrad
+from fwfm_gpu.optimizers import Constants, Corrections, Given, Penalty, adagrad, clip
 from fwfm_gpu.parameters import Array
 
 __all__ = ["Sums", "Totals", "Touched", "Update", "put_back_features", "put_back_others"]
@@ -75,20 +75,26 @@ class Update(NamedTuple):
 
 def step_of_none(theta: Any, mean: Any, first: Any, second: Any, given: Given) -> Any:
     """A rule without state."""
-    theta, _ = FORMULA(theta, mean, (), given)
+    theta, _ = FORMULA(theta, bounded(mean, given), (), given)
     return theta, first, second
 
 
 def step_of_one(theta: Any, mean: Any, first: Any, second: Any, given: Given) -> Any:
     """A rule that keeps one array."""
-    theta, (first,) = FORMULA(theta, mean, (first,), given)
+    theta, (first,) = FORMULA(theta, bounded(mean, given), (first,), given)
     return theta, first, second
 
 
 def step_of_two(theta: Any, mean: Any, first: Any, second: Any, given: Given) -> Any:
     """A rule that keeps two arrays."""
-    theta, (first, second) = FORMULA(theta, mean, (first, second), given)
+    theta, (first, second) = FORMULA(theta, bounded(mean, given), (first, second), given)
     return theta, first, second
+
+
+@inlined
+def bounded(mean: Any, given: Given) -> Any:
+    """The mean gradient that a formula is given."""
+    return clip(mean, given.rule.gradient_clip) if CLIPS else mean
 
 
 # Bound when compiled.
@@ -97,6 +103,7 @@ FORMULA = adagrad
 MOMENTS = 1
 STEP = step_of_one
 COUNTS = False  # whether touches are counted
+CLIPS = False  # whether mean gradients are clipped
 
 AHEAD = 8  # features that are fetched ahead
 

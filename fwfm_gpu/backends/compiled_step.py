@@ -80,6 +80,7 @@ class Kernels:
             "STEP": steps[moments],
             "STEPPED": STEPPED,
             "COUNTS": recipe.rule.counts,
+            "CLIPS": recipe.rule.gradient_clip is not None,
             **SLOPES[recipe.loss],
             **way,
         }

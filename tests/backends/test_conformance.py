@@ -94,3 +94,14 @@ CHANGES = [
 def test_engine_equals_the_reference_with_one_thing_changed(backend, pattern, change):
     spec = Spec(pattern=pattern, **{"rule": "ftrl", **change})
     assert_same_bits(drive(backend, make_problem(spec)), expected(spec))
+
+
+CLIPPED = [Spec(rule=rule, dtype=dtype, gradient_clip=0.01) for rule, dtype in zip(RULES, DTYPES * 2, strict=True)]
+CLIPPED += [Spec(loss="softmax", n_classes=3, dtype="float64", gradient_clip=0.01)]
+
+
+@pytest.mark.parametrize("spec", CLIPPED, ids=str)
+def test_engine_equals_the_reference_with_clipped_gradients(backend, spec):
+    want = expected(spec)
+    assert not np.array_equal(want["end_w"], expected(spec.but(gradient_clip=None))["end_w"])  # some are clipped
+    assert_same_bits(drive(backend, make_problem(spec)), want)

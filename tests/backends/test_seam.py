@@ -372,7 +372,16 @@ def test_a_grown_model_without_a_recipe_scores_old_rows_as_before(backend):
 @pytest.mark.parametrize("pattern", ["alike", "alike-repeated"])
 @pytest.mark.parametrize(("kind", "loss"), [*((kind, "squared") for kind in SPOILS), ("infinite", "logistic")])
 def test_a_batch_that_is_not_finite_leaves_everything_as_it_was(backend, kind, loss, pattern, rule):
-    problem = make_problem(SPEC.but(rule=rule, loss=loss, pattern=pattern))
+    check_that_nothing_changes(backend, kind, SPEC.but(rule=rule, loss=loss, pattern=pattern))
+
+
+@pytest.mark.parametrize("rule", ["sgd", "ftrl"])
+def test_clipping_hides_no_gradient_that_is_infinite(backend, rule):
+    check_that_nothing_changes(backend, "parameter", SPEC.but(rule=rule, loss="squared", gradient_clip=0.01))
+
+
+def check_that_nothing_changes(backend, kind: str, spec: Spec) -> None:
+    problem = make_problem(spec)
     spoil_row(problem, 75, kind)  # of batch 2, from 0
     data, model = load(backend, problem)
     good = backend.copy_model(model)
