@@ -41,9 +41,10 @@ class Interruption:
 
     def remember(self, number: int, frame: FrameType | None) -> None:
         """The handler."""
+        cause = "SIGTERM" if number == signal.SIGTERM else "Ctrl-C"
         if self.requested:
-            raise KeyboardInterrupt
-        self.requested, self.cause = True, "SIGTERM" if number == signal.SIGTERM else "Ctrl-C"
+            raise KeyboardInterrupt(cause)
+        self.requested, self.cause = True, cause
 
 
 @contextmanager
@@ -78,5 +79,5 @@ def terminable() -> Iterator[None]:
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
-    """The handler of SIGTERM while nothing trains."""
-    raise KeyboardInterrupt
+    """The handler of SIGTERM while nothing trains; what it raises says where it comes from."""
+    raise KeyboardInterrupt("SIGTERM")

@@ -1,0 +1,349 @@
+"""Files of examples as the command line names them: options, formats, and rows for training and for a model."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import re
+import sys
+from argparse import Namespace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fwfm_gpu.cli_flags import add_flags, flags_of, given_flags, list_of_words, path_argument
+from fwfm_gpu.columns import Column
+from fwfm_gpu.encoding import FieldEncoder
+from fwfm_gpu.errors import InputError, OptionError
+from fwfm_gpu.field_matrix import FieldMatrix
+from fwfm_gpu.io.row_files import RowFormat, iterate_known_rows, read_known_rows, read_row_file
+from fwfm_gpu.io.source import BLOCK_BYTES, GZIP
+from fwfm_gpu.io.table_files import Dialect, TableFile, open_table_file
+from fwfm_gpu.io.tables import open_table
+from fwfm_gpu.model import FwFM
+from fwfm_gpu.parameters import Array
+
+__all__ = ["Examples", "add_data", "add_encoding", "add_parsing", "add_roles", "form_of"]
+__all__ += ["iterate_examples", "make_encoder", "read_examples", "read_like", "rows_of"]
+
+FORMS = {
+    "csv": "csv",
+    "tsv": "csv",
+    "parquet": "parquet",
+    "pq": "parquet",
+    "arrow": "arrow",
+    "feather": "arrow",
+    "ffm": "libffm",
+    "libffm": "libffm",
+    "svm": "libsvm",
+    "libsvm": "libsvm",
+    "svmlight": "libsvm",
+}
+PACKED = re.compile(r"\.(gz|bz2|zst|lz4)$")
+EXACT = 2**53  # float64 holds all integers up to it
+TABLES = ("csv", "parquet", "arrow")
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Rows of a file.
+
+    Attributes
+    ----------
+    X : table, or FieldMatrix
+    y : (rows,) array, or None where no label is asked for
+    weight, group : (rows,) arrays, optional
+    kept : dict of column to list
+        What is copied to the output.
+    unknown : int
+        Entries that the model does not know.
+    """
+
+    X: Any
+    y: Any = None
+    weight: Array | None = None
+    group: Array | None = None
+    kept: dict[str, list[Any]] | None = None
+    unknown: int = 0
+
+
+def add_data(parser: Any, what: str = "CSV, Parquet, Arrow, libffm or libsvm; - is CSV on standard input") -> None:
+    """The file."""
+    path_argument(parser, "data", metavar="DATA", help=what)
+
+
+def add_roles(parser: Any, label: str = "the column that is to be predicted") -> Any:
+    """Which column is what."""
+    group = parser.add_argument_group("columns")
+    group.add_argument("--label", metavar="COLUMN", help=f"{label}; libffm and libsvm files have it in front")
+    group.add_argument("--weight", metavar="COLUMN", help="the weight of each row")
+    return group
+
+
+def add_parsing(parser: Any) -> None:
+    """How a file is to be read."""
+    group = parser.add_argument_group("reading")
+    choices = tuple(dict.fromkeys(FORMS.values()))
+    group.add_argument("--format", choices=choices, help="default: by the name of the file, else by its first line")
+    group.add_argument("--delimiter", metavar="C", help="between cells of CSV (default: a comma; a tab in .tsv)")
+    group.add_argument("--names", type=list_of_words, help="columns of CSV that does not begin with their names")
+    group.add_argument("--no-header", action="store_true", help="CSV without names: columns are f0, f1, ...")
+    group.add_argument(
+        "--missing",
+        type=lambda text: text.split(","),
+        metavar="TEXTS",
+        help='what stands for a missing value in CSV, as "?" (default: NA, NaN, null and their like; empty always)',
+    )
+    group.add_argument("--encoding", default="utf8", help="of CSV (default: utf8)")
+    group.add_argument(
+        "--shared-ids",
+        choices=("error", "split"),
+        default="error",
+        help="libffm: a feature under two fields is an error, or one feature for each (default: error)",
+    )
+    group.add_argument(
+        "--zero-based",
+        choices=("auto", "yes", "no"),
+        default="auto",
+        help="libsvm: whether the first feature is 0 (default: auto)",
+    )
+    path_argument(
+        group, "--fields", metavar="FILE", help="libsvm: text with the field of each feature (default: each its own)"
+    )
+
+
+def add_encoding(parser: Any, group: Any) -> None:
+    """Which columns, and how they become features."""
+    group.add_argument("--columns", type=list_of_words, help="only these columns (default: all others)")
+    group.add_argument("--drop", type=list_of_words, metavar="COLUMNS", help="all columns but these")
+    add_flags(parser.add_argument_group("encoding of columns"), flags_of(FieldEncoder).values())
+
+
+def make_encoder(parsed: Namespace) -> FieldEncoder:
+    """An encoder with the options given."""
+    return FieldEncoder(**given_flags(parsed, flags_of(FieldEncoder)))
+
+
+def form_of(path: str, given: str | None) -> str:
+    """The format: as given, by the name, or by the first line."""
+    if given:
+        return given
+    if path == "-":
+        return "csv"
+    name = PACKED.sub("", path.lower())
+    if os.path.isdir(path):
+        kinds = {FORMS.get(file.suffix[1:].lower()) for file in Path(path).iterdir() if file.is_file()}
+        return "arrow" if "arrow" in kinds and "parquet" not in kinds else "parquet"
+    known = FORMS.get(name.rpartition(".")[2])
+    return known or sniffed(path)
+
+
+def sniffed(path: str) -> str:
+    """The format of a file by its first entry: two colons, one, or none."""
+    with open(path, "rb") as file:
+        packed = file.read(len(GZIP)) == GZIP
+    with gzip.open(path, "rb") if packed else open(path, "rb") as file:
+        start = file.read(BLOCK_BYTES)
+    line = next((line for line in start.splitlines() if line.strip() and not line.startswith(b"#")), b"")
+    entry = re.match(rb"[ \t]*[-+.\deE]+[ \t]+\d+(:\d+)?:[-+.\d]", line)
+    if entry is None:
+        return "csv"
+    return "libffm" if entry[1] else "libsvm"
+
+
+def source_of(path: str) -> Any:
+    """A path, or what standard input holds."""
+    return io.BytesIO(sys.stdin.buffer.read()) if path == "-" else path
+
+
+def dialect_of(parsed: Namespace, kinds: dict[str, str] | None = None) -> Dialect:
+    """How CSV is written."""
+    return Dialect(
+        delimiter=codepoint(parsed.delimiter),
+        names=tuple(parsed.names) if parsed.names else None,
+        header=not parsed.no_header,
+        missing=None if parsed.missing is None else tuple(parsed.missing),
+        encoding=parsed.encoding,
+        kinds=kinds or {},
+    )
+
+
+def codepoint(text: str | None) -> str | None:
+    r"""A character; \t as it is typed in a shell."""
+    return {"\\t": "\t", "tab": "\t"}.get(text, text) if text else None
+
+
+def row_format(parsed: Namespace, form: str) -> RowFormat:
+    """How libffm or libsvm is to be read."""
+    fields = None
+    if parsed.fields:
+        try:
+            fields = np.loadtxt(parsed.fields, dtype=np.int64, ndmin=1).ravel()
+        except ValueError as error:
+            raise InputError(f"{parsed.fields}: expected a whole number for each feature: {error}.") from error
+    zero_based = parsed.zero_based if parsed.zero_based == "auto" else parsed.zero_based == "yes"
+    return RowFormat(form, parsed.shared_ids, zero_based, fields)
+
+
+def read_examples(parsed: Namespace, path: str, like: FieldEncoder | None = None) -> Examples:
+    """A whole file for training.
+
+    Parameters
+    ----------
+    parsed : what `add_data`, `add_roles` and `add_parsing` declared
+    path : str
+    like : FieldEncoder, optional
+        Fitted: columns are read as it knows them.
+
+    Raises
+    ------
+    OptionError
+        A column is needed that is not named or not there.
+    """
+    form = form_of(path, parsed.format)
+    if form not in TABLES:
+        refuse_columns(parsed, path, form)
+        rows, y = read_row_file(source_of(path), row_format(parsed, form))
+        return Examples(rows, as_labels(y))
+    file = open_table_file(source_of(path), form, dialect_of(parsed, kinds_of(like)))
+    roles = {role: getattr(parsed, role, None) for role in ("label", "weight", "group")}
+    features = feature_columns(parsed, file, roles)
+    table = file.read({*features, *(name for name in roles.values() if name)})
+    parts = vectors(file.name, table, roles)
+    X = table.select([name for name in table.column_names if name in set(features)])
+    return Examples(X, parts["label"], parts["weight"], parts["group"])
+
+
+def read_like(parsed: Namespace, path: str, rows: FieldMatrix) -> Examples:
+    """Another whole file, its rows in the columns of those read before; what is not known there is left out."""
+    form = form_of(path, parsed.format)
+    if form not in TABLES:
+        found, y, unknown = read_known_rows(source_of(path), form, rows)
+        return Examples(found, as_labels(y), unknown=unknown)
+    examples = read_examples(parsed, path, rows.encoder)
+    return replace(examples, X=rows.encoder.transform(examples.X))
+
+
+def refuse_columns(parsed: Namespace, path: str, form: str) -> None:
+    """Options that name columns, where there are none."""
+    for name in ("label", "weight", "group", "columns", "drop"):
+        if getattr(parsed, name, None):
+            raise OptionError(
+                f"{path}: --{name} names a column, and {form} has none: its labels stand in front. Leave it out, or "
+                "say --format."
+            )
+
+
+def feature_columns(parsed: Namespace, file: TableFile, roles: dict[str, str | None]) -> list[str]:
+    """The columns to learn from."""
+    there = f"There are: {', '.join(file.names[:30])}{', ...' if len(file.names) > 30 else ''}."
+    if roles["label"] is None:
+        raise OptionError(f"{file.name}: which column is to be predicted? Say --label COLUMN. {there}")
+    named = [*(parsed.columns or ()), *(parsed.drop or ()), *(name for name in roles.values() if name)]
+    for name in named:
+        if name not in file.names:
+            raise InputError(f"{file.name}: there is no column {name!r}. {there}")
+    others = [name for name in file.names if name not in roles.values() and name not in (parsed.drop or ())]
+    features = [name for name in others if parsed.columns is None or name in parsed.columns]
+    if not features:
+        raise OptionError(f"{file.name}: no column is left to learn from. {there}")
+    return features
+
+
+def vectors(file: str, table: Any, roles: dict[str, str | None]) -> dict[str, Any]:
+    """The column of each role, None where it has none."""
+    return {role: None if name is None else vector(file, table, name, role) for role, name in roles.items()}
+
+
+def vector(file: str, table: Any, name: str, role: str) -> Array:
+    """A column that must be whole, as an array."""
+    column = open_table(table).read(name)
+    if column.missing.any():
+        row = int(np.argmax(column.missing))
+        raise InputError(
+            f"{file}: column {name!r} is the {role}, and is missing at row {row} (rows count from 0). Drop such rows."
+        )
+    return values_of(column)
+
+
+def values_of(column: Column) -> Array:
+    """Values as they came; strings as strings."""
+    if column.categories is None:
+        return column.values
+    return np.array([*column.categories, None], object)[:-1][column.values].astype(str)
+
+
+def as_labels(y: Array) -> Array:
+    """Two whole numbers as integers, so that labels read 0 and 1 and not 0.0 and 1.0."""
+    return y.astype(np.int64) if np.array_equal(y, np.trunc(y)) and len(np.unique(y)) == 2 else y
+
+
+def kinds_of(encoder: FieldEncoder | None) -> dict[str, str]:
+    """How columns of text have to be read for an encoder, whatever they look like in this file."""
+    kinds = {}
+    for field in () if encoder is None else encoder.fields:
+        family, vocabulary = getattr(field, "family", None), getattr(field, "vocabulary", None)
+        if family == "numbers" and vocabulary is not None and vocabulary.dtype.kind == "i":
+            family = "integers" if np.abs(vocabulary).max(initial=0) > EXACT else family
+        if family in ("strings", "numbers", "integers", "booleans"):
+            kinds[field.name] = family
+    return kinds
+
+
+def iterate_examples(parsed: Namespace, model: FwFM, keep: list[str] | None = None) -> Iterator[Examples]:
+    """A file for a model, some rows at a time.
+
+    Raises
+    ------
+    InputError
+        It does not hold what the model was trained on.
+    """
+    form, encoder = form_of(parsed.data, parsed.format), model.columns.encoder
+    if form not in TABLES:
+        refuse_columns(parsed, parsed.data, form)
+        if encoder is not None:
+            raise InputError(
+                f"{parsed.data}: the model was trained on a table with the columns {', '.join(encoder.field_names)}, "
+                f"and this is {form}. Pass a CSV or Parquet file with these columns."
+            )
+        for rows, y, unknown in iterate_known_rows(source_of(parsed.data), form, model.columns):
+            yield Examples(rows, y, unknown=unknown)
+        return
+    if encoder is None:
+        raise InputError(
+            f"{parsed.data}: the model was trained on rows without an encoder, so it cannot read a table. Pass libffm "
+            "or libsvm rows, as in training."
+        )
+    roles = {role: getattr(parsed, role, None) for role in ("label", "weight", "group")}
+    kinds = dict.fromkeys(keep or (), "strings") | kinds_of(encoder) | label_kind(model, roles["label"])
+    kinds |= {roles["weight"]: "numbers"} if roles["weight"] else {}
+    file = open_table_file(source_of(parsed.data), form, dialect_of(parsed, kinds))
+    for name in [*encoder.field_names, *(name for name in roles.values() if name), *(keep or ())]:
+        if name not in file.names:
+            raise InputError(f"{file.name}: there is no column {name!r}. There are: {', '.join(file.names[:30])}.")
+    for table in file.iterate({*encoder.field_names, *(name for name in roles.values() if name), *(keep or ())}):
+        parts = vectors(file.name, table, roles)
+        kept = {name: [as_written(value) for value in table.column(name).to_pylist()] for name in keep or ()}
+        yield Examples(table, parts["label"], parts["weight"], parts["group"], kept)
+
+
+def as_written(value: Any) -> Any:
+    """Whole numbers without a point, which a column that is read as numbers would give them."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def label_kind(model: FwFM, label: str | None) -> dict[str, str]:
+    """How the label has to be read."""
+    if label is None:
+        return {}
+    kind = "f" if model.classes is None else model.classes.dtype.kind
+    return {label: {"U": "strings", "i": "integers", "u": "integers", "b": "booleans"}.get(kind, "numbers")}
+
+
+def rows_of(X: Any) -> int:
+    """How many rows there are."""
+    return int(X.n_rows) if isinstance(X, FieldMatrix) else len(X)

@@ -1,0 +1,252 @@
+"""Flags from signatures: what a function takes becomes options of a command, with the words of its docstring.
+
+An option that is added to ``train`` or ``FieldEncoder`` is a flag without further work, when its type is plain: a
+number, a word, a choice, yes or no, a list of words, or pairs of word and value.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+import types
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+__all__ = ["Flag", "add_flags", "flags_of", "given_flags", "list_of_words", "path_argument"]
+
+FILE = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}  # what shtab completes a path with
+SHOWN = 200  # characters of a help text, beyond its first sentence
+
+# In the words of the command line, where the docstring has none or speaks of Python.
+WORDS = {
+    "epochs": "passes over the rows",
+    "batch_size": "rows per update",
+    "optimizer": "the update rule",
+    "learning_rate": "size of a step",
+    "beta_1": "Adam's decay of the mean",
+    "beta_2": "Adam's decay of the square",
+    "epsilon": "Adam's",
+    "ftrl_beta": "FTRL's",
+    "l1_linear": "L1 penalty of the linear weights; FTRL alone",
+    "l1_factors": "L1 penalty of factors and field weights; FTRL alone",
+    "l2_linear": "L2 penalty of the linear weights",
+    "l2_factors": "L2 penalty of factors and field weights",
+    "label_smoothing": "how far labels are drawn to the mean",
+    "class_weight": 'weight of each label, as in no=1,yes=5, or "balanced"',
+    "eval_metric": "what is measured on the held-out rows, one or several with commas; the first one steers",
+    "min_delta": "a gain must be larger",
+    "validation_fraction": "hold out this part of the rows",
+    "validation": "which rows are held out: click data is split by time, so its last ones",
+    "seed": "of the first factors, the rows held out and their order",
+    "categorical": "columns to take as categories, whatever they hold",
+    "numeric": "columns to take as numbers",
+    "min_count": "a category in fewer rows shares a feature with its like",
+    "unknown": "values that training did not see: as the rare ones, no feature, or an error",
+    "numeric_as": "numbers as bins, as one standardised value, or both",
+    "bins": "ranges that a numeric column is cut into",
+}
+METAVARS = {"device": "DEVICE", "class_weight": "LABEL=WEIGHT,...", "categorical": "COLUMNS", "numeric": "COLUMNS"}
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One option of a function.
+
+    Attributes
+    ----------
+    name : str
+        As the function calls it; ``--n-factors`` for ``n_factors``.
+    read : function of the text, or None
+        None: a switch, ``--shuffle`` and ``--no-shuffle``.
+    default : object
+        The function's own; a flag that is not given is not passed.
+    words : str
+    choices : tuple of str, optional
+    metavar : str
+    """
+
+    name: str
+    read: Callable[[str], Any] | None
+    default: Any
+    words: str
+    choices: tuple[str, ...] | None
+    metavar: str
+
+
+def flags_of(function: Callable[..., Any], names: Iterable[str] | None = None) -> dict[str, Flag]:
+    """The options of a function that a command line can hold, in the function's order.
+
+    Parameters
+    ----------
+    function : with annotations, and a NumPy-style docstring (a class: that of its ``__init__``)
+    names : iterable of str, optional
+        Only these.
+    """
+    called = vars(function)["__init__"] if isinstance(function, type) else function
+    hints, told = get_type_hints(called), parameters_told(inspect.getdoc(function) or "")
+    wanted = None if names is None else set(names)
+    flags = {}
+    for name, parameter in inspect.signature(called).parameters.items():
+        if parameter.default is parameter.empty or (wanted is not None and name not in wanted):
+            continue
+        kind, text = told.get(name, ("", ""))
+        read = reader(hints.get(name, str))
+        if read is None and hints.get(name) is not bool:
+            continue
+        choices = choices_told(kind) if read is word else None
+        words = WORDS.get(name) or shortened(text) or name.replace("_", " ")
+        metavar = METAVARS.get(name) or next((shown for kind, shown in SHOWN_AS if read is kind), "WORD")
+        flags[name] = Flag(name, read, parameter.default, words, choices, metavar)
+    return flags
+
+
+def add_flags(parser: Any, flags: Iterable[Flag]) -> None:
+    """The flags as arguments of a parser or group; one that is not given has no value."""
+    for flag in flags:
+        shown = "" if flag.default is None else f" (default: {plain(flag.default)})"
+        keywords: dict[str, Any] = {"help": (flag.words + shown).replace("%", "%%"), "default": argparse.SUPPRESS}
+        if flag.read is None:
+            keywords["action"] = argparse.BooleanOptionalAction
+        elif flag.choices:
+            keywords["choices"] = flag.choices
+        else:
+            keywords |= {"type": flag.read, "metavar": flag.metavar}
+        parser.add_argument(f"--{flag.name.replace('_', '-')}", dest=flag.name, **keywords)
+
+
+def given_flags(parsed: argparse.Namespace, flags: Iterable[str]) -> dict[str, Any]:
+    """What was given of these, by name."""
+    return {name: getattr(parsed, name) for name in flags if hasattr(parsed, name)}
+
+
+def path_argument(parser: Any, *names: str, **keywords: Any) -> None:
+    """An argument that is a file or a folder, which shells complete."""
+    parser.add_argument(*names, **keywords).complete = FILE
+
+
+def reader(hint: Any) -> Callable[[str], Any] | None:
+    """What reads a value of such a type; None for a switch, and for what no text can say."""
+    kinds = set(get_args(hint)) if get_origin(hint) in (Union, types.UnionType) else {hint}
+    kinds -= {type(None)}
+    origins = {get_origin(kind) or kind for kind in kinds}
+    if kinds == {int}:
+        return whole
+    if kinds and kinds <= {int, float}:
+        return number
+    if Mapping in origins or dict in origins:
+        return pairs
+    if origins & {Sequence, Iterable, list, tuple}:
+        return one_or_more_words if str in kinds else list_of_words
+    if str in kinds:
+        return number_or_word if kinds & {int, float} else word
+    return None
+
+
+def word(text: str) -> str:
+    """Text as it is."""
+    return text
+
+
+def whole(text: str) -> int:
+    """A whole number; 65_536 and 1e6 are understood."""
+    try:
+        return int(text)
+    except ValueError:
+        value = float(text)
+        if not value.is_integer():
+            raise argparse.ArgumentTypeError(f"expected a whole number, got {text!r}") from None
+        return int(value)
+
+
+def number(text: str) -> float:
+    """A number."""
+    return float(text)
+
+
+def number_or_word(text: str) -> float | str:
+    """A number where it is one."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def list_of_words(text: str) -> list[str]:
+    """What stands between commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def one_or_more_words(text: str) -> str | list[str]:
+    """One word, or those between commas."""
+    words = list_of_words(text)
+    return words[0] if len(words) == 1 else words
+
+
+def pairs(text: str) -> Any:
+    """``a=1,b=2`` as a dict; a word without = as it is."""
+    if "=" not in text:
+        return text
+    read = {}
+    for part in list_of_words(text):
+        name, equals, value = part.rpartition("=")
+        if not equals:
+            raise argparse.ArgumentTypeError(f"expected NAME=VALUE between commas, got {part!r}")
+        read[literal(name)] = literal(value)
+    return read
+
+
+def literal(text: str) -> Any:
+    """A whole number, a number, or the text."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def plain(value: Any) -> str:
+    """A default as it would be typed."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+SHOWN_AS: tuple[tuple[Callable[[str], Any], str], ...] = ((whole, "N"), (number, "X"), (list_of_words, "NAMES"))
+
+
+def parameters_told(doc: str) -> dict[str, tuple[str, str]]:
+    """The type and the text of each parameter in a NumPy-style docstring."""
+    section = re.search(r"^Parameters\n-+\n(.*?)(?=^\S[^\n]*\n-+\n|\Z)", doc, re.MULTILINE | re.DOTALL)
+    told: dict[str, tuple[str, str]] = {}
+    if section is None:
+        return told
+    for entry in re.split(r"^(?=\S)", section[1], flags=re.MULTILINE):
+        head, _, body = entry.partition("\n")
+        names, _, kind = head.partition(" : ")
+        text = " ".join(body.split())
+        told |= {name.strip(): (kind.strip(), text) for name in names.split(",") if name.strip()}
+    return told
+
+
+def choices_told(kind: str) -> tuple[str, ...] | None:
+    """The words of ``{"a", "b"}``, where they are all there is: not where one stands for many, as "cuda:N"."""
+    found = re.match(r"\{(.*)\}", kind)
+    words = tuple(re.findall(r"""["']([^"']+)["']""", found[1])) if found else ()
+    return words if words and not any(re.search(r":[A-Z]", name) for name in words) else None
+
+
+def shortened(text: str) -> str:
+    """The first sentences of a text, without marks."""
+    text = re.sub(r"`+", "", text)
+    sentences = re.split(r"(?<=[.;]) (?=[A-Z\"])", text)
+    kept = sentences[0]
+    for sentence in sentences[1:]:
+        if len(kept) + len(sentence) > SHOWN:
+            break
+        kept += f" {sentence}"
+    return kept.rstrip(".")

@@ -1,0 +1,209 @@
+"""``fwfm-gpu train``: a file in, a model out."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from fwfm_gpu.backends import get_backend
+from fwfm_gpu.cli_data import (
+    add_data,
+    add_encoding,
+    add_parsing,
+    add_roles,
+    make_encoder,
+    read_examples,
+    read_like,
+    rows_of,
+)
+from fwfm_gpu.cli_flags import Flag, add_flags, flags_of, given_flags, path_argument
+from fwfm_gpu.cli_output import DONE, Remarks, add_json, file_size, log_lines, print_json, print_lines, say
+from fwfm_gpu.errors import OptionError
+from fwfm_gpu.field_matrix import FieldMatrix
+from fwfm_gpu.model import FwFM
+from fwfm_gpu.model_document import load
+from fwfm_gpu.options import Options
+from fwfm_gpu.training import train
+
+__all__ = ["EXAMPLE", "add_options", "add_train", "check_target", "option_flags", "run_train"]
+
+EXAMPLE = """\
+examples:
+  fwfm-gpu train clicks.csv --label clicked --out model.fwfm
+  fwfm-gpu train clicks.parquet --label clicked --drop user_id --out model.fwfm \\
+      --validation-fraction 0.1 --patience 3 --eval-metric auc,logloss --epochs 100
+  fwfm-gpu train day1.ffm.gz --valid day2.ffm.gz --patience 2 --out model.fwfm
+
+The same data, options and seed give the same model to the bit, on every device.
+"""
+ENGINES = {
+    "numpy": "NumPy",
+    "cpu": "compiled for the processor; the first run on a machine takes up to a minute to compile",
+    "cuda": "CUDA",
+}
+GROUPS = {  # what is in none of them comes under "more options"
+    "model": ("loss", "n_factors", "field_weights", "init_scale", "normalize", "dtype", "seed"),
+    "training": (
+        *("epochs", "batch_size", "shuffle", "optimizer", "learning_rate", "schedule", "warmup_epochs"),
+        *("gradient_clip", "beta_1", "beta_2", "epsilon", "ftrl_beta", "ftrl_start"),
+    ),
+    "penalties and weights": (
+        *("l2_linear", "l2_factors", "l1_linear", "l1_factors", "label_smoothing", "class_weight"),
+        "negative_sampling_rate",
+    ),
+    "held-out rows": ("validation_fraction", "validation", "patience", "min_delta", "eval_metric"),
+    "machine": ("device", "n_threads", "device_memory"),
+}
+
+
+def option_flags() -> dict[str, Flag]:
+    """A flag for each option of ``train`` that a command line can hold."""
+    return flags_of(train, [entry.name for entry in fields(Options)])
+
+
+def add_options(parser: ArgumentParser, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The options of ``train`` in groups; returns the groups."""
+    flags = {name: flag for name, flag in option_flags().items() if name not in without}
+    listed = {name for names in GROUPS.values() for name in names}
+    titles = {**GROUPS, "more options": tuple(name for name in flags if name not in listed)}
+    groups = {}
+    for title, names in titles.items():
+        there = [flags[name] for name in names if name in flags]
+        if there:
+            groups[title] = parser.add_argument_group(title)
+            add_flags(groups[title], there)
+    return groups
+
+
+def add_train(parser: ArgumentParser) -> None:
+    """The options of ``fwfm-gpu train``."""
+    add_data(parser)
+    path_argument(parser, "--out", metavar="MODEL", required=True, help="where the model is written")
+    add_json(parser)
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    columns = add_roles(parser)
+    add_encoding(parser, columns)
+    add_parsing(parser)
+    held = add_options(parser)["held-out rows"]
+    path_argument(held, "--valid", metavar="FILE", help="a file to evaluate on after each epoch, in the format of DATA")
+    going_on = parser.add_argument_group("going on")
+    path_argument(
+        going_on,
+        "--continue",
+        dest="former",
+        metavar="MODEL",
+        help="train a saved model on, with its own options, for --epochs more (default: 1)",
+    )
+    parser.set_defaults(run=run_train)
+
+
+def run_train(parsed: Namespace) -> int:
+    """Read, train, save; a summary."""
+    check_target(parsed.out)
+    began = time.perf_counter()
+    former = None if parsed.former is None else load(parsed.former)
+    with Remarks() as remarks, log_lines(sys.stderr):
+        options = given_flags(parsed, option_flags())
+        passed: dict[str, Any] = {"progress": False if parsed.quiet else "auto"}
+        encoder = make_encoder(parsed) if former is None else former.columns.encoder
+        examples = read_examples(parsed, parsed.data, None if former is None else encoder)
+        if examples.weight is not None:
+            passed["sample_weight"] = examples.weight
+        rows = examples.X
+        if not isinstance(rows, FieldMatrix) and encoder is not None:
+            rows = encoder.fit_transform(rows) if former is None else encoder.transform(rows)
+        if parsed.valid:
+            passed["eval_set"] = read_valid(parsed, rows)
+        read = time.perf_counter() - began
+        if not parsed.quiet:
+            say(f"  {rows_of(rows):,} rows of {rows.n_fields} fields, {rows.n_features:,} features", to=sys.stderr)
+            say(f"  engine: {ENGINES[get_backend(options.get('device', 'auto')).name]}", to=sys.stderr)
+        if former is None:
+            model = train(rows, examples.y, **options, **passed)
+        else:
+            model = go_on(former, rows, examples.y, options, passed)
+        model.save(parsed.out)
+    summary = summarise(model, parsed, rows_of(rows)) | {
+        "read_seconds": round(read, 3),
+        "seconds": round(time.perf_counter() - began, 3),
+        "interrupted": remarks.ended is not None,
+    }
+    print_json(summary) if parsed.json else print_lines(described(model, summary))
+    return DONE if remarks.ended is None else remarks.ended
+
+
+def read_valid(parsed: Namespace, rows: FieldMatrix) -> tuple[Any, ...]:
+    """The rows of ``--valid``, read as the others were."""
+    valid = read_like(parsed, parsed.valid, rows)
+    return (valid.X, valid.y) if valid.weight is None else (valid.X, valid.y, valid.weight)
+
+
+def go_on(model: FwFM, rows: FieldMatrix, y: Any, options: dict[str, Any], passed: dict[str, Any]) -> FwFM:
+    """A saved model trained on; its options stay, but for how long and where."""
+    refused = [f"--{name.replace('_', '-')}" for name in options if name not in ("epochs", "device", "eval_metric")]
+    if refused:
+        raise OptionError(f"--continue keeps the options of the model: leave out {', '.join(refused)}.")
+    model.device = options.get("device", "auto")
+    metric = {"eval_metric": options["eval_metric"]} if "eval_metric" in options else {}
+    return model.continue_training(rows, y, epochs=options.get("epochs", 1), **metric, **passed)
+
+
+def check_target(path: str) -> None:
+    """Before a long training: the folder is there, and no folder stands in the way."""
+    folder = Path(path).resolve().parent
+    if not folder.is_dir():
+        raise OptionError(f"--out {path}: there is no folder {folder}. Make it first.")
+    if os.path.isdir(path):
+        raise OptionError(f"--out {path}: that is a folder; name a file in it.")
+    if not os.access(folder, os.W_OK):
+        raise OptionError(f"--out {path}: the folder {folder} may not be written.")
+
+
+def summarise(model: FwFM, parsed: Namespace, rows: int) -> dict[str, Any]:
+    """What was done, as plain values."""
+    position = model.trained.position
+    best = model.history[position.epochs - 1] if 0 < position.epochs <= len(model.history) else None
+    return {
+        "data": parsed.data,
+        "rows": rows,
+        "fields": int(model.parameters.n_fields),
+        "features": int(model.parameters.n_features),
+        "loss": model.loss,
+        "labels": None if model.classes is None else model.classes.tolist(),
+        "epochs": len(model.history),
+        "best_epoch": model.best_epoch,
+        "batches_beyond": position.batches,
+        "training_loss": None if best is None else best.loss,
+        "metrics": {} if best is None else dict(best.metrics),
+        "history": [asdict(record) for record in model.history],
+        "training_seconds": round(model.trained.seconds, 3),
+        "model": parsed.out,
+        "bytes": os.path.getsize(parsed.out),
+    }
+
+
+def described(model: FwFM, summary: dict[str, Any]) -> dict[str, str]:
+    """The same in words."""
+    history, best = model.history, summary["best_epoch"]
+    speed = f", the last at {history[-1].rows_per_second:,.0f} rows/s" if history else ""
+    labels = "" if model.labels is None else f", labels {model.labels}"
+    epochs = f"{len(history)} epoch{'' if len(history) == 1 else 's'}"
+    if summary["batches_beyond"]:
+        epochs += f" and {summary['batches_beyond']} batches"
+    elif best != len(history):
+        epochs += f", back to epoch {best}"
+    lines = {
+        "data": f"{summary['rows']:,} rows, {summary['fields']} fields, {summary['features']:,} features{labels}",
+        "trained": f"{epochs} in {summary['training_seconds']:.1f} s{speed}",
+    }
+    if summary["training_loss"] is not None:
+        lines["loss"] = f"{summary['training_loss']:.4f} ({model.loss}), on the rows trained on"
+    if summary["metrics"]:
+        lines["held out"] = ", ".join(f"{name} {value:.4f}" for name, value in summary["metrics"].items())
+    lines["model"] = f"{summary['model']} ({file_size(summary['model'])})"
+    return lines
