@@ -297,9 +297,12 @@ class FwFM:
     def continue_training(
         self,
         X: Any,
-        y: Any,
+        y: Any = None,
         *,
         epochs: int,
+        label: str | None = None,
+        weight: str | None = None,
+        columns: Iterable[str] | None = None,
         sample_weight: Any = None,
         eval_set: EvalSet | None = None,
         eval_metric: Metrics | None = None,
@@ -313,8 +316,8 @@ class FwFM:
 
         Parameters
         ----------
-        X, y, sample_weight, eval_set, callbacks, progress
-            As in ``fwfm_gpu.train``.
+        X, y, label, weight, columns, sample_weight, eval_set, callbacks, progress
+            As in ``fwfm_gpu.train``: X may be a source here too.
         epochs : int
             How many more.
         eval_metric : optional
@@ -330,9 +333,11 @@ class FwFM:
         MissingStateError
             The model was saved without its optimizer state.
         """
-        from fwfm_gpu.training import Given, resume
+        from fwfm_gpu.continuation import resume
+        from fwfm_gpu.training import Given
 
-        return resume(self, X, y, epochs, Given(sample_weight, eval_set, callbacks, progress, eval_metric))
+        given = Given(sample_weight, eval_set, callbacks, progress, eval_metric)
+        return resume(self, X, y, epochs, given, (label, weight, columns))
 
     def partial_fit(self, X: Any, y: Any, *, sample_weight: Any = None) -> FwFM:
         """One pass over the rows in the order given, all of them for training; nothing is drawn (numerics 8).
@@ -355,7 +360,7 @@ class FwFM:
         MissingStateError
             The model was saved without its optimizer state.
         """
-        from fwfm_gpu.training import pass_once
+        from fwfm_gpu.continuation import pass_once
 
         return pass_once(self, X, y, sample_weight)
 

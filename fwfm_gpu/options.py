@@ -30,7 +30,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "dtype": ("float32", "float64"),
     "shuffle": (True, False),
 }
-LEAST = {"n_factors": 0, "epochs": 0, "batch_size": 1, "seed": 0}
+LEAST = {"n_factors": 0, "epochs": 0, "batch_size": 1, "shuffle_rows": 1, "seed": 0}
 MOST_FACTORS = 1 << 16
 POSITIVE = ("learning_rate", "epsilon")
 NOT_NEGATIVE = ("ftrl_beta", "l1_linear", "l2_linear", "l1_factors", "l2_factors", "init_scale", "min_delta")
@@ -82,6 +82,7 @@ class Options:
     validation_fraction: float | None = None
     validation: str = "random"
     shuffle: bool = True
+    shuffle_rows: int = 1 << 20
     dtype: str = "float32"
     seed: int = 0
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,16 +10,16 @@ import numpy as np
 
 from fwfm_gpu.backends import Backend, fetch_array, get_backend
 from fwfm_gpu.callbacks import Callback, Callbacks, Status
-from fwfm_gpu.epochs import Loop, Setting, diverged
-from fwfm_gpu.errors import FwfmWarning, InputTypeError, MissingStateError, OptionError, StreamWarning
+from fwfm_gpu.encoding import FieldEncoder
+from fwfm_gpu.epochs import Loop, Setting
+from fwfm_gpu.errors import InputTypeError, OptionError
 from fwfm_gpu.field_matrix import FieldMatrix
-from fwfm_gpu.history import Position
 from fwfm_gpu.io.tables import is_table
 from fwfm_gpu.labels import choose_loss, encode_targets
 from fwfm_gpu.model import Columns, FwFM, Trained
-from fwfm_gpu.options import Metrics, Options, check_integer
+from fwfm_gpu.options import Metrics, Options
 from fwfm_gpu.parameters import OptimizerState, Parameters
-from fwfm_gpu.passes import MemoryPasses
+from fwfm_gpu.passes import MemoryPasses, Passes
 from fwfm_gpu.problem import (
     EvalSet,
     Problem,
@@ -34,8 +32,10 @@ from fwfm_gpu.problem import (
 )
 from fwfm_gpu.progress import make_progress
 from fwfm_gpu.recipe import Recipe
+from fwfm_gpu.stream_sources import is_source
+from fwfm_gpu.stream_training import FIT_ROWS, Reading, read_table, start_stream
 
-__all__ = ["CallbackLike", "Given", "pass_once", "resume", "train"]
+__all__ = ["CallbackLike", "Given", "fetch_targets", "run_loop", "start_parameters", "start_state", "train"]
 
 CallbackLike = Callback | Callable[[Status], bool | None]
 
@@ -53,9 +53,14 @@ class Given:
 
 def train(
     X: Any,
-    y: Any,
+    y: Any = None,
     *,
     fields: Any = None,
+    label: str | None = None,
+    weight: str | None = None,
+    columns: Iterable[str] | None = None,
+    encoder: FieldEncoder | None = None,
+    fit_rows: int = FIT_ROWS,
     device: str = "auto",
     n_threads: int | None = None,
     device_memory: int | None = None,
@@ -87,6 +92,7 @@ def train(
     validation_fraction: float | None = None,
     validation: str = "random",
     shuffle: bool = True,
+    shuffle_rows: int = 1 << 20,
     dtype: str = "float32",
     seed: int = 0,
     callbacks: Iterable[CallbackLike] = (),
@@ -101,11 +107,22 @@ def train(
     X : FieldMatrix, SciPy sparse matrix or dense array, (rows, n)
         Left as it is; a canonical copy is trained on. Of cupyx, CuPy, PyTorch or whoever offers DLPack or
         ``__cuda_array_interface__``, on a GPU: canonical CSR rows of T are then trained on where they lie, without a
-        copy; see `FieldMatrix.from_matrix`.
+        copy; see `FieldMatrix.from_matrix`. Or a table that holds its own label. Or, to read rows while they are
+        trained on, in bounded memory: a path of Parquet, CSV, libffm or libsvm, or of what `convert` wrote; a directory
+        or a list of such paths; or an iterable of batches that starts anew whenever it is iterated over, or a function
+        that gives one. A batch is a table, ``(X, y)``, ``(X, y, weight)`` or ``(X, y, weight, group)``.
     y : (rows,) array-like, on the host or on a GPU, as sample_weight
-        Labels (strings, booleans, integers) or, for squared loss, numbers.
+        Labels (strings, booleans, integers) or, for squared loss, numbers. None where ``X`` holds them.
     fields : (n,) integers, optional
         The field of each column; without it every column is its own. A FieldMatrix carries them.
+    label, weight : str, optional
+        The columns of a table, or of a source of tables, that hold y and sample_weight.
+    columns : sequence of str, optional
+        Those that are features; without it, all others.
+    encoder : FieldEncoder, optional
+        For tables. One that is fitted is used; else a copy is fitted, on a source to every s-th row, s the smallest
+        power of two that leaves at most ``fit_rows`` rows.
+    fit_rows : int
     device : {"auto", "cpu", "numpy", "cuda", "cuda:N"}
         Where to train. A named device that is missing is an error, never a silent fallback.
     n_threads : int, optional
@@ -154,6 +171,9 @@ def train(
         Which rows are held out: click data is split by time, so its last rows.
     shuffle : bool
         A new row order for each epoch.
+    shuffle_rows : int
+        Rows of a source that are shuffled together, rounded up to whole batches: they, and as many again, are what is
+        held in memory. Where all rows fit, the bits are those of training in memory.
     dtype : {"float32", "float64"}
         T, the type of parameters and scores.
     seed : int
@@ -181,11 +201,25 @@ def train(
     options = Options(**{name: passed[name] for name in Options.__dataclass_fields__})
     if eval_metric is None:
         raise OptionError('eval_metric must be "auto", the name of a metric, a callable or a list of those; got None.')
-    return start(X, y, fields, options, Given(sample_weight, eval_set, callbacks, progress))
+    given = Given(sample_weight, eval_set, callbacks, progress)
+    reading = Reading.of((label, weight, None), columns, encoder, (fit_rows, fields))
+    if is_source(X, y):
+        return start_stream(X, options, given, reading)
+    if y is None and is_table(X):
+        X, y, own_weight, _ = read_table(X, reading)
+        given = replace(given, sample_weight=sample_weight if own_weight is None else own_weight)
+    elif reading.roles.given or encoder is not None:
+        raise OptionError(
+            "label, weight, columns and encoder are for tables that hold their label, and for sources: with y, pass "
+            "encoder.fit_transform(X) as X and sample_weight."
+        )
+    return start(X, y, fields, options, given)
 
 
 def start(X: Any, y: Any, fields: Any, options: Options, given: Given) -> FwFM:
     """A new model, trained."""
+    if y is None:
+        raise InputTypeError(f"y must hold one label per row of X, {type(X).__name__}: got None. Pass train(X, y).")
     if is_table(X):
         raise InputTypeError(
             f"X is a table of named columns ({type(X).__name__}): pass FieldEncoder().fit_transform(X), so that the "
@@ -239,8 +273,14 @@ def start_state(recipe: Recipe, parameters: Parameters) -> OptimizerState:
     return state
 
 
-def run_loop(session: tuple[Backend, Settled, Problem, Any], start_point: Trained, epochs: int, given: Given) -> FwFM:
-    """Everything is checked: train."""
+def run_loop(
+    session: tuple[Backend, Settled, Problem, Any],
+    start_point: Trained,
+    epochs: int,
+    given: Given,
+    passes: Passes | None = None,
+) -> FwFM:
+    """Everything is checked: train, on the rows of the problem or on passes over a source."""
     backend, settled, problem, held = session
     options = settled.options
 
@@ -257,97 +297,6 @@ def run_loop(session: tuple[Backend, Settled, Problem, Any], start_point: Traine
         min_delta=options.min_delta,
         make_model=make_model,
     )
-    passes = MemoryPasses(backend, problem, options.batch_size)
+    if passes is None:
+        passes = MemoryPasses(backend, problem, options.batch_size)
     return make_model(Loop(setting, passes, start_point).run(epochs))
-
-
-def resume(model: FwFM, X: Any, y: Any, epochs: int, given: Given) -> FwFM:
-    """``FwFM.continue_training``: the model is changed when all went well, or stopped by Ctrl-C."""
-    check_integer("epochs", epochs, 0)
-    backend = get_backend(model.device, model.options.device_memory, model.options.n_threads)
-    y, given = fetch_targets(backend, y, given)
-    settled, problem = reopen(model, X, y, given.sample_weight)
-    if given.eval_metric is not None:
-        settled = replace(settled, options=replace(settled.options, eval_metric=given.eval_metric))
-    trained = model.trained
-    print_of_data = fingerprint(problem, backend)
-    if trained.position.batches and print_of_data != trained.data_fingerprint:
-        warnings.warn(
-            f"epoch {trained.position.epochs + 1} was interrupted on other data: its rest is left out.",
-            FwfmWarning,
-            stacklevel=3,
-        )
-        trained = replace(trained, position=Position(trained.position.epochs))
-    options = settled.options
-    holds_out = options.validation_fraction is not None and options.validation == "random"
-    if trained.numpy_version != np.__version__ and (options.shuffle or holds_out):
-        warnings.warn(
-            f"the model was trained with NumPy {trained.numpy_version}, and this is {np.__version__}: NumPy does not "
-            "promise the same row orders across versions (numerics 8).",
-            StreamWarning,
-            stacklevel=3,
-        )
-    trained_on, held = hold_out(options, problem.rows.n_rows, np.random.default_rng(options.seed))
-    session = (backend, settled, training_part(problem, trained_on), held)
-    start_point = replace(trained, data_fingerprint=print_of_data)
-    done = run_loop(session, start_point, epochs, given)
-    model.options, model.device, model.trained = done.options, done.device, done.trained
-    return model
-
-
-def reopen(model: FwFM, X: Any, y: Any, sample_weight: Any) -> tuple[Settled, Problem]:
-    """More data for a model that can be trained on.
-
-    Raises
-    ------
-    MissingStateError
-        It has no optimizer state.
-    """
-    if model.optimizer_state is None:
-        raise MissingStateError(
-            "training on needs the optimizer state, and this model has none: it was saved with optimizer_state=False. "
-            "Load a file that holds it, or train anew."
-        )
-    options = replace(model.options, device=model.device)
-    settled = Settled(options, model.loss, model.labels, model.columns)
-    rows = model.columns.read(X, options.dtype)
-    targets, _ = encode_targets(y, model.loss, model.labels)
-    return settled, make_problem(settled, rows, targets, sample_weight)
-
-
-def pass_once(model: FwFM, X: Any, y: Any, sample_weight: Any) -> FwFM:
-    """``FwFM.partial_fit``: the rows in the order given; the model is changed when all went well."""
-    if model.options.class_weight == "balanced":
-        raise OptionError(
-            'partial_fit cannot balance classes that it sees in parts: class_weight="balanced" would weigh each call '
-            "anew. Train with a mapping of label to weight."
-        )
-    backend = get_backend(model.device, model.options.device_memory, model.options.n_threads)
-    y, given = fetch_targets(backend, y, Given(sample_weight))
-    settled, problem = reopen(model, X, y, given.sample_weight)
-    trained, recipe = model.trained, settled.options.recipe(settled.loss)
-    began = time.perf_counter()
-    resident = backend.load_model(trained.parameters, trained.optimizer_state, recipe)
-    run = backend.begin(resident, backend.load_data(problem.rows, problem.y, problem.weight), problem.visited)
-    backend.advance(run, -(-len(problem.visited) // recipe.batch_size))
-    collected = backend.collect(run)
-    position = Position(trained.position.epochs)
-    if collected.first_bad is not None:
-        raise diverged(replace(position, batches=collected.first_bad), model)
-    parameters, state = backend.fetch_model(resident)
-    if trained.position.batches:
-        warnings.warn(
-            f"epoch {position.epochs + 1} was interrupted, and a pass begins elsewhere: its rest is left out.",
-            FwfmWarning,
-            stacklevel=3,
-        )
-    model.trained = replace(
-        trained,
-        parameters=parameters,
-        optimizer_state=state,
-        position=position,
-        seconds=trained.seconds + time.perf_counter() - began,
-        data_fingerprint=fingerprint(problem, backend),
-        best=None,
-    )
-    return model

@@ -25,11 +25,11 @@ FLOORS = {
         [
             "errors parameters numerics version cuda_sources atomic_file",
             "losses optimizers metrics device_arrays device_matrix matrix_reader matrix_columns field_matrix recipe "
-            "labels columns category_field number_field encoding_report",
+            "row_parts labels columns category_field number_field encoding_report",
             "backends encoding io",
             "training epochs problem callbacks progress interruption history options model model_document model_file "
             "device_memory field_pairs scorer row_encoder "
-            "passes "
+            "continuation passes stream_sources stream_survey stream_passes stream_training "
             "tuning_callbacks",
             "estimators report report_sections report_fields report_findings report_charts report_html "
             "verify tuning demo info warmup",

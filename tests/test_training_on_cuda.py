@@ -27,6 +27,7 @@ def on_host(monkeypatch):
         return host_backend(seed=11) if device == "cuda" else get_backend(device, *given)
 
     monkeypatch.setattr("fwfm_gpu.training.get_backend", choose)
+    monkeypatch.setattr("fwfm_gpu.continuation.get_backend", choose)
     monkeypatch.setattr("fwfm_gpu.model.get_backend", choose)
 
 
