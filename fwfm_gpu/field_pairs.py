@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import entr
 
 from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.parameters import Array, Parameters
@@ -200,6 +199,8 @@ def told(b: Array, joint: Array, label_b: Array, weight_b: Array) -> float:
 
 def entropy(number: Array, weight: Array) -> float:
     """In nats, of the weights summed by number."""
+    from scipy.special import entr  # slow to import, and models import this module
+
     return float(np.sum(entr(np.bincount(number, weight) / np.sum(weight))))
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fwfm_gpu import explanations, field_strengths, interactions
 from fwfm_gpu.backends import Backend, get_backend, send_array
 from fwfm_gpu.device_arrays import on_device, shape_of
 from fwfm_gpu.errors import InputError, InputTypeError, OptionError
@@ -363,6 +364,11 @@ class FwFM:
         from fwfm_gpu.continuation import pass_once
 
         return pass_once(self, X, y, sample_weight)
+
+    top_interactions = interactions.top_interactions
+    field_strengths = field_strengths.field_strengths
+    explain = explanations.explain
+    explain_chunks = explanations.explain_chunks
 
     def _score(self, X: Any) -> tuple[Array, Callable[[Array], Any]]:
         """Raw scores on the host, and what brings numbers to where X lies."""

@@ -23,14 +23,15 @@ FLOORS = {
     name: floor
     for floor, names in enumerate(
         [
-            "errors parameters numerics version cuda_sources atomic_file",
+            "errors parameters numerics version cuda_sources atomic_file text_table",
             "losses optimizers metrics device_arrays device_matrix matrix_reader matrix_columns field_matrix recipe "
             "row_parts labels columns category_field number_field encoding_report",
             "backends encoding io",
             "training epochs problem callbacks progress interruption history options model model_document model_file "
             "device_memory field_pairs scorer row_encoder "
             "continuation passes stream_sources stream_survey stream_passes stream_training "
-            "tuning_callbacks",
+            "tuning_callbacks "
+            "model_names training_marks interactions field_strengths contributions explanations",
             "estimators report report_sections report_fields report_findings report_charts report_html "
             "verify tuning demo info warmup",
             "cli cli_checks cli_data cli_encode cli_flags cli_models cli_output cli_predict cli_train cli_tune",
