@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fwfm_gpu.device_memory import estimate_memory
     from fwfm_gpu.encoding import FieldEncoder
     from fwfm_gpu.errors import FwfmError, FwfmWarning
+    from fwfm_gpu.evaluation import evaluate
     from fwfm_gpu.field_matrix import FieldMatrix
     from fwfm_gpu.model import FwFM
     from fwfm_gpu.model_document import load
@@ -38,6 +39,7 @@ __all__ = [
     "__version__",
     "errors",
     "estimate_memory",
+    "evaluate",
     "load",
     "report",
     "train",
@@ -53,6 +55,7 @@ HOMES = {
     "OptunaPruning": "tuning_callbacks",
     "Status": "callbacks",
     "estimate_memory": "device_memory",
+    "evaluate": "evaluation",
     "load": "model_document",
     "report": "report",
     "train": "training",

@@ -33,12 +33,12 @@ def resume(
     The names are those of label, weight and columns of tables.
     """
     check_integer("epochs", epochs, 0)
-    reading = Reading.of((*names[:2], None), names[2], model.columns.encoder, (FIT_ROWS, None))
+    reading = Reading.of((*names[:2], given.group_column), names[2], model.columns.encoder, (FIT_ROWS, None))
     if is_source(X, y):
         return resume_stream(model, X, epochs, given, reading)
     if y is None and is_table(X):
-        X, y, weight, _ = read_table(X, reading)
-        given = replace(given, sample_weight=given.sample_weight if weight is None else weight)
+        X, y, own_weight, own_group = read_table(X, reading)
+        given = given.with_columns(own_weight, own_group, model.options)
     backend = get_backend(model.device, model.options.device_memory, model.options.n_threads)
     y, given = fetch_targets(backend, y, given)
     settled, problem = reopen(model, X, y, given)

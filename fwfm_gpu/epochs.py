@@ -14,12 +14,12 @@ import numpy as np
 from fwfm_gpu.backends import Backend
 from fwfm_gpu.callbacks import Callbacks, Status
 from fwfm_gpu.errors import DivergenceError, InterruptedTrainingWarning
+from fwfm_gpu.evaluation import Evaluation
 from fwfm_gpu.history import EpochRecord, Position
 from fwfm_gpu.interruption import Interruption
-from fwfm_gpu.metrics import Score, evaluate
+from fwfm_gpu.metrics import Score
 from fwfm_gpu.model import BestEpoch, FwFM, Trained
 from fwfm_gpu.passes import Part, Passes
-from fwfm_gpu.problem import Evaluation
 from fwfm_gpu.recipe import Recipe
 
 __all__ = ["Loop", "Setting", "diverged"]
@@ -35,7 +35,7 @@ class Setting:
 
     backend: Backend
     recipe: Recipe
-    evaluation: Evaluation | None
+    evaluations: tuple[Evaluation, ...]  # the first metric of the first one steers
     callbacks: Callbacks
     shuffle: bool
     patience: int | None
@@ -78,7 +78,7 @@ class Loop:
     def __init__(self, setting: Setting, passes: Passes, start: Trained) -> None:
         self.setting, self.passes, self.start = setting, passes, start
         backend = setting.backend
-        self.held = None if setting.evaluation is None else backend.load_data(setting.evaluation.rows)
+        self.held = [backend.load_data(evaluation.rows) for evaluation in setting.evaluations]
         self.model = backend.load_model(start.parameters, start.optimizer_state, setting.recipe)
         self.generator = np.random.default_rng()
         self.generator.bit_generator.state = start.generator_state
@@ -163,13 +163,13 @@ class Loop:
 
     def evaluate(self, model: Any) -> list[Score]:
         """The metrics after an epoch; scores that are not finite are divergence, found late."""
-        evaluation = self.setting.evaluation
-        if evaluation is None:
-            return []
-        s_bc = self.setting.backend.score(model, self.held)
-        if not np.all(np.isfinite(s_bc)):
-            raise self.divergence(replace(self.position, batches=self.batches - 1))
-        return evaluate(evaluation.metrics, self.setting.recipe.loss, s_bc, evaluation.y, evaluation.weight)
+        found: list[Score] = []
+        for evaluation, held in zip(self.setting.evaluations, self.held, strict=True):
+            s_bc = self.setting.backend.score(model, held)
+            if not np.all(np.isfinite(s_bc)):
+                raise self.divergence(replace(self.position, batches=self.batches - 1))
+            found += evaluation.measure(self.setting.recipe.loss, s_bc)
+        return found
 
     def divergence(self, before: Position) -> DivergenceError:
         """Back to where the epoch was entered; the error for the batch that follows a position."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from numbers import Real
 from reprlib import repr as short_repr
 
@@ -20,8 +21,9 @@ import numpy as np
 from fwfm_gpu.errors import InputError, OptionError
 from fwfm_gpu.numerics import sigmoid64, softmax64
 from fwfm_gpu.parameters import Array
+from fwfm_gpu.ranking_metrics import AT_K, gauc
 
-__all__ = ["METRICS", "CustomMetric", "Metric", "Score", "evaluate", "resolve_metrics"]
+__all__ = ["METRICS", "CustomMetric", "Metric", "Score", "defined_metrics", "evaluate", "resolve_metrics"]
 
 CALIBRATION_BINS = 15
 CACHED_ROWS = 4096
@@ -40,6 +42,25 @@ def logloss(y_b: Array, s_bc: Array, weight_b: Array) -> float:
         return mean(np.logaddexp(0.0, np.where(y_b == 1, -s, s)), weight_b)
     own_b1 = np.take_along_axis(s_bc, y_b.astype(np.intp)[:, None], axis=1)
     return mean(np.logaddexp.reduce(s_bc - own_b1, axis=1), weight_b)
+
+
+def ne(y_b: Array, s_bc: Array, weight_b: Array) -> float:
+    """Normalised entropy: logloss beside that of always predicting the classes' shares (He et al., 2014); 1 is no gain.
+
+    Raises
+    ------
+    InputError
+        Only one class has rows of weight above 0: there is nothing to predict.
+    """
+    total = math.fsum(weight_b)
+    shares = [math.fsum(weight_b * (y_b == c)) / total for c in range(max(2, s_bc.shape[1]))]
+    entropy = -math.fsum(share * math.log(share) for share in shares if share > 0)
+    if entropy == 0:
+        raise InputError(
+            f"ne needs rows of two classes with weight above 0: got {len(y_b)} rows of one class. Evaluate on rows "
+            "that hold both, or choose eval_metric='logloss'."
+        )
+    return logloss(y_b, s_bc, weight_b) / entropy
 
 
 def auc(y_b: Array, s_bc: Array, weight_b: Array) -> float:
@@ -70,6 +91,28 @@ def auc(y_b: Array, s_bc: Array, weight_b: Array) -> float:
 def rmse(y_b: Array, s_bc: Array, weight_b: Array) -> float:
     """Square root of the mean squared error."""
     return math.sqrt(mean((s_bc[:, 0] - y_b) ** 2, weight_b))
+
+
+def mae(y_b: Array, s_bc: Array, weight_b: Array) -> float:
+    """Mean absolute error."""
+    return mean(np.abs(s_bc[:, 0] - y_b), weight_b)
+
+
+def r2(y_b: Array, s_bc: Array, weight_b: Array) -> float:
+    """Share of the targets' variance that is explained: 1 - squared error / squared distance from the mean target.
+
+    Raises
+    ------
+    InputError
+        All targets that weigh something are equal.
+    """
+    spread = mean((y_b - mean(y_b, weight_b)) ** 2, weight_b)
+    if spread == 0:
+        raise InputError(
+            f"r2 needs targets that differ: got {len(y_b)} rows of one value. Evaluate on others, or choose "
+            "eval_metric='rmse'."
+        )
+    return 1 - mean((s_bc[:, 0] - y_b) ** 2, weight_b) / spread
 
 
 def predicted(s_bc: Array) -> Array:
@@ -170,43 +213,62 @@ METRICS = {
     metric.name: metric
     for metric in (
         Metric("logloss", False, CLASSIFICATION, logloss),
+        Metric("ne", False, CLASSIFICATION, ne),
         Metric("auc", True, ("logistic",), auc),
         Metric("rmse", False, ("squared",), rmse),
+        Metric("mae", False, ("squared",), mae),
+        Metric("r2", True, ("squared",), r2),
         Metric("accuracy", True, CLASSIFICATION, accuracy),
         Metric("ece", False, CLASSIFICATION, ece),
     )
 }
 
 
-def resolve_metrics(spec: object, loss: str) -> tuple[Metric | CustomMetric, ...]:
+RANKED = {"gauc": ("logistic",), "precision": ("logistic",), "recall": ("logistic",), "ndcg": ("logistic", "squared")}
+
+
+def ranking_metric(name: str, group_b: Array | None) -> Metric | None:
+    """The metric of ranked lists with that name, over these groups; None when there is none."""
+    if name == "gauc":
+        return Metric(name, True, RANKED[name], partial(gauc, group_b=group_b))
+    stem, at, k = name.partition("@")
+    if stem in AT_K and at and k.isascii() and k.isdecimal() and k[0] != "0" and len(k) < 10:
+        return Metric(name, True, RANKED[stem], partial(AT_K[stem], int(k), group_b=group_b))
+    return None
+
+
+def resolve_metrics(spec: object, loss: str, group_b: Array | None = None) -> tuple[Metric | CustomMetric, ...]:
     """The metrics that ``eval_metric`` asks for; the first one steers.
 
     Parameters
     ----------
     spec : str, callable, or list or tuple of those
-        ``"auto"`` is logloss for the classification losses and rmse for squared; other names are keys of ``METRICS``;
-        a callable is a `CustomMetric`.
+        ``"auto"`` is logloss for the classification losses and rmse for squared; other names are keys of ``METRICS``,
+        ``"gauc"``, or ``"precision@10"``, ``"recall@10"``, ``"ndcg@10"`` with any k; a callable is a `CustomMetric`.
     loss : str
         ``"logistic"``, ``"squared"`` or ``"softmax"``.
+    group_b : (rows,) int64, or None
+        The groups of the rows that will be evaluated, for metrics of ranked lists; None is one group.
 
     Raises
     ------
     OptionError
         Not a metric, a metric that does not fit the loss, one metric twice, or none.
     """
-    metrics = tuple(resolve(entry, loss) for entry in (spec if isinstance(spec, list | tuple) else (spec,)))
+    entries = spec if isinstance(spec, list | tuple) else (spec,)
+    metrics = tuple(resolve(entry, loss, group_b) for entry in entries)
     if not metrics:
         raise OptionError(f"eval_metric must name at least one metric: got {spec!r}. Pass {allowed(loss)}.")
     refuse_repeats([metric.name for metric in metrics if isinstance(metric, Metric)])
     return metrics
 
 
-def resolve(entry: object, loss: str) -> Metric | CustomMetric:
+def resolve(entry: object, loss: str, group_b: Array | None) -> Metric | CustomMetric:
     """One metric."""
     if callable(entry):
         return CustomMetric(entry)
     name = {"squared": "rmse"}.get(loss, "logloss") if isinstance(entry, str) and entry == "auto" else entry
-    metric = METRICS.get(name) if isinstance(name, str) else None
+    metric = METRICS.get(name) or ranking_metric(name, group_b) if isinstance(name, str) else None
     if metric is None:
         raise OptionError(f"eval_metric {entry!r} is unknown. Pass {allowed(loss)}.")
     if loss not in metric.losses:
@@ -217,7 +279,25 @@ def resolve(entry: object, loss: str) -> Metric | CustomMetric:
 def allowed(loss: str) -> str:
     """What ``eval_metric`` may be for this loss, in words."""
     names = ["auto", *(metric.name for metric in METRICS.values() if loss in metric.losses)]
-    return f"{', '.join(map(repr, names))}, a callable giving (name, value, higher_is_better), or a list of those"
+    names += [name if name == "gauc" else f"{name}@10" for name, losses in RANKED.items() if loss in losses]
+    with_k = " (any k for 10)" if loss in RANKED["ndcg"] else ""
+    listed = ", ".join(map(repr, names)) + with_k
+    return f"{listed}, a callable giving (name, value, higher_is_better), or a list of those"
+
+
+def defined_metrics(loss: str, y_b: Array, weight_b: Array | None, group_b: Array | None) -> tuple[Metric, ...]:
+    """The metrics without a k that these rows define; gauc where there are groups. One class alone has no auc."""
+    names = [name for name, metric in METRICS.items() if loss in metric.losses]
+    names += ["gauc"] if group_b is not None and loss in RANKED["gauc"] else []
+    constant = np.zeros((len(y_b), 1 if loss != "softmax" else int(y_b.max()) + 1))
+    found = []
+    for metric in resolve_metrics(names, loss, group_b):
+        try:
+            evaluate((metric,), loss, constant, y_b, weight_b)
+        except InputError:
+            continue
+        found.append(metric)
+    return tuple(metric for metric in found if isinstance(metric, Metric))
 
 
 def refuse_repeats(names: list[str]) -> None:

@@ -24,7 +24,7 @@ from fwfm_gpu.parameters import Array, OptimizerState, Parameters
 
 if TYPE_CHECKING:
     from fwfm_gpu.encoding import FieldEncoder
-    from fwfm_gpu.problem import EvalSet
+    from fwfm_gpu.evaluation import EvalSets
     from fwfm_gpu.scorer import Scorer
     from fwfm_gpu.training import CallbackLike
 
@@ -305,8 +305,9 @@ class FwFM:
         weight: str | None = None,
         columns: Iterable[str] | None = None,
         sample_weight: Any = None,
-        eval_set: EvalSet | None = None,
+        eval_set: EvalSets | None = None,
         eval_metric: Metrics | None = None,
+        group: Any = None,
         callbacks: Iterable[CallbackLike] = (),
         progress: bool | str = "auto",
     ) -> FwFM:
@@ -317,7 +318,7 @@ class FwFM:
 
         Parameters
         ----------
-        X, y, label, weight, columns, sample_weight, eval_set, callbacks, progress
+        X, y, label, weight, columns, sample_weight, eval_set, group, callbacks, progress
             As in ``fwfm_gpu.train``: X may be a source here too.
         epochs : int
             How many more.
@@ -337,7 +338,7 @@ class FwFM:
         from fwfm_gpu.continuation import resume
         from fwfm_gpu.training import Given
 
-        given = Given(sample_weight, eval_set, callbacks, progress, eval_metric)
+        given = Given(sample_weight, eval_set, callbacks, progress, eval_metric, group)
         return resume(self, X, y, epochs, given, (label, weight, columns))
 
     def partial_fit(self, X: Any, y: Any, *, sample_weight: Any = None) -> FwFM:

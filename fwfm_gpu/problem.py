@@ -1,4 +1,4 @@
-"""A training problem: checked rows, targets and weights, and which of them train and which evaluate."""
+"""A training problem: checked rows, targets and weights, and which of them train and which are held out."""
 
 from __future__ import annotations
 
@@ -9,18 +9,14 @@ from typing import Any
 import numpy as np
 
 from fwfm_gpu.backends import Backend, fingerprint_rows
-from fwfm_gpu.errors import InputError, InputTypeError, OptionError
+from fwfm_gpu.errors import InputError
 from fwfm_gpu.field_matrix import FieldMatrix
-from fwfm_gpu.labels import Labels, encode_targets, row_weights
-from fwfm_gpu.metrics import CustomMetric, Metric, evaluate, resolve_metrics
+from fwfm_gpu.labels import Labels, row_weights
 from fwfm_gpu.model import Columns
 from fwfm_gpu.options import Options
 from fwfm_gpu.parameters import Array
 
-__all__ = ["EvalSet", "Evaluation", "Problem", "Settled"]
-__all__ += ["fingerprint", "hold_out", "make_evaluation", "make_problem", "training_part"]
-
-EvalSet = tuple[Any, Any] | tuple[Any, Any, Any]
+__all__ = ["Problem", "Settled", "check_rows", "fingerprint", "hold_out", "make_problem", "training_part"]
 
 
 @dataclass(frozen=True)
@@ -36,16 +32,6 @@ class Settled:
     def n_classes(self) -> int:
         """Scores per row: one, but for softmax."""
         return len(self.labels.classes) if self.labels is not None and self.loss == "softmax" else 1
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Rows that are scored after each epoch."""
-
-    rows: FieldMatrix
-    y: Array  # (rows,) float64
-    weight: Array | None  # (rows,) float64: sample weights; class weights shape training alone
-    metrics: tuple[Metric | CustomMetric, ...]
 
 
 @dataclass(frozen=True)
@@ -127,56 +113,6 @@ def training_part(problem: Problem, visited: Array) -> Problem:
                 "Scale the weights, or hold out other rows."
             )
     return replace(problem, visited=visited)
-
-
-def make_evaluation(
-    settled: Settled, eval_set: EvalSet | None, problem: Problem, held: Array, sample_weight: Any
-) -> Evaluation | None:
-    """The rows to evaluate on: ``eval_set``, or those held out, or None.
-
-    Raises
-    ------
-    OptionError
-        Both are given, or patience is and neither is.
-    """
-    options = settled.options
-    if eval_set is not None and len(held):
-        raise OptionError("pass eval_set or validation_fraction, not both.")
-    if eval_set is None and not len(held):
-        if options.patience is not None:
-            raise OptionError(
-                f"patience={options.patience} needs something to evaluate on: pass eval_set=(X, y) or "
-                "validation_fraction."
-            )
-        if options.eval_metric is not None:
-            resolve_metrics(options.eval_metric, settled.loss)  # a wrong name is an error all the same
-        return None
-    if options.eval_metric is None:
-        raise OptionError(
-            "eval_metric was a function, which a model file cannot keep. Pass it again: "
-            "continue_training(..., eval_metric=...)."
-        )
-    metrics = resolve_metrics(options.eval_metric, settled.loss)
-    if eval_set is None:
-        weight = row_weights(problem.y, settled.labels, sample_weight, None)
-        held_weight = None if weight is None else weight[held]
-        if held_weight is not None and not np.any(held_weight):
-            raise InputError(f"the {len(held)} rows held out for validation all weigh 0. Give some of them a weight.")
-        return checked(Evaluation(problem.rows.take(held), problem.y[held], held_weight, metrics), settled)
-    if not isinstance(eval_set, tuple | list) or len(eval_set) not in (2, 3):
-        raise InputTypeError(f"eval_set must be (X, y) or (X, y, sample_weight); got {type(eval_set).__name__}.")
-    rows = settled.columns.read(eval_set[0], options.dtype)
-    y, _ = encode_targets(eval_set[1], settled.loss, settled.labels)
-    check_rows("X and y of eval_set", rows, y)
-    weight = row_weights(y, settled.labels, eval_set[2] if len(eval_set) == 3 else None, None)
-    return checked(Evaluation(rows, y, weight, metrics), settled)
-
-
-def checked(evaluation: Evaluation, settled: Settled) -> Evaluation:
-    """Try the package's own metrics on scores of 0: what cannot be evaluated is refused before training."""
-    own = tuple(metric for metric in evaluation.metrics if isinstance(metric, Metric))
-    evaluate(own, settled.loss, np.zeros((len(evaluation.y), settled.n_classes)), evaluation.y, evaluation.weight)
-    return evaluation
 
 
 def fingerprint(problem: Problem, backend: Backend | None = None) -> str:

@@ -23,6 +23,7 @@ from fwfm_gpu.problem import Settled, check_rows, fingerprint, make_problem
 
 __all__ = ["Bins", "Comparison", "Fields", "Findings", "Pairs", "find"]
 
+SHOWN = ("logloss", "auc", "rmse", "accuracy", "ece")  # metrics on the page
 MOST_FIELDS = 60  # in a heat map
 BINS = 15
 PRESENT_AT_ONCE = 2**22
@@ -158,7 +159,7 @@ def find(model: FwFM, X: Any, y: Any, sample_weight: Any) -> Findings:
 
 def compare(loss: str, y: Array, scores: Array, weight: Array) -> tuple[Comparison, ...]:
     """The metrics that fit, beside those of always predicting the shares of the labels, or the mean."""
-    names = [name for name, metric in METRICS.items() if loss in metric.losses]
+    names = [name for name in SHOWN if loss in METRICS[name].losses]
     if loss == "logistic" and len(np.unique(y[weight > 0])) < 2:
         names.remove("auc")  # it ranks rows of one label against those of the other
     metrics = resolve_metrics(names, loss)

@@ -13,6 +13,7 @@ from fwfm_gpu.callbacks import Callback, Callbacks, Status
 from fwfm_gpu.encoding import FieldEncoder
 from fwfm_gpu.epochs import Loop, Setting
 from fwfm_gpu.errors import InputTypeError, OptionError
+from fwfm_gpu.evaluation import EvalSets, fetch_sets, make_evaluations
 from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.io.tables import is_table
 from fwfm_gpu.labels import choose_loss, encode_targets
@@ -21,12 +22,10 @@ from fwfm_gpu.options import Metrics, Options
 from fwfm_gpu.parameters import OptimizerState, Parameters
 from fwfm_gpu.passes import MemoryPasses, Passes
 from fwfm_gpu.problem import (
-    EvalSet,
     Problem,
     Settled,
     fingerprint,
     hold_out,
-    make_evaluation,
     make_problem,
     training_part,
 )
@@ -45,10 +44,22 @@ class Given:
     """What a caller passes along with X and y."""
 
     sample_weight: Any = None
-    eval_set: EvalSet | None = None
+    eval_set: EvalSets | None = None
     callbacks: Iterable[CallbackLike] = ()
     progress: bool | str = "auto"
     eval_metric: Metrics | None = None  # None: as in the options
+    group: Any = None
+
+    @property
+    def group_column(self) -> str | None:
+        """The column of a table or a source that ``group`` names."""
+        return self.group if isinstance(self.group, str) else None
+
+    def with_columns(self, weight: Any, group: Any, options: Options) -> Given:
+        """Together with what a table holds itself; its groups matter where rows are held out."""
+        used = group is not None and options.validation_fraction is not None
+        weight = self.sample_weight if weight is None else weight
+        return replace(self, sample_weight=weight, group=group if used else self.group)
 
 
 def train(
@@ -85,12 +96,13 @@ def train(
     gradient_clip: float | None = None,
     sample_weight: Any = None,
     class_weight: str | Mapping[Any, float] | None = None,
-    eval_set: EvalSet | None = None,
+    eval_set: EvalSets | None = None,
     eval_metric: Metrics = "auto",
     patience: int | None = None,
     min_delta: float = 0.0,
     validation_fraction: float | None = None,
     validation: str = "random",
+    group: Any = None,
     shuffle: bool = True,
     shuffle_rows: int = 1 << 20,
     dtype: str = "float32",
@@ -157,10 +169,12 @@ def train(
         Each coordinate's mean gradient is held between -gradient_clip and gradient_clip (numerics 7).
     sample_weight : (rows,) array-like, optional
     class_weight : mapping of label to weight, or "balanced", optional
-    eval_set : (X, y) or (X, y, sample_weight), optional
-        Scored after each epoch.
+    eval_set : (X, y), (X, y, sample_weight) or (X, y, sample_weight, group), a list or a dict of those, optional
+        Scored after each epoch; sample_weight and group may be None. The series of several sets are named
+        ``"eval_0/auc"``, or after the keys of the dict, ``"valid/auc"``. The first metric on the first set steers.
     eval_metric : str, callable, or a list of them
-        ``"auto"``, ``"logloss"``, ``"auc"``, ``"rmse"``, ``"accuracy"``, ``"ece"``, or
+        ``"auto"``, ``"logloss"``, ``"ne"``, ``"auc"``, ``"rmse"``, ``"mae"``, ``"r2"``, ``"accuracy"``, ``"ece"``; over
+        groups ``"gauc"``, ``"precision@10"``, ``"recall@10"``, ``"ndcg@10"`` with any number; or
         ``f(y_true, prediction) -> (name, value, higher_is_better)``. The first one steers.
     patience : int, optional
         Stop after so many epochs without a gain above ``min_delta``; the best epoch is restored.
@@ -169,6 +183,9 @@ def train(
         Hold out this part of the rows instead of an ``eval_set``.
     validation : {"random", "tail"}
         Which rows are held out: click data is split by time, so its last rows.
+    group : (rows,) array-like of integers or strings, or str, optional
+        The user, query or page view of each row, for metrics of ranked lists on the rows that are held out; the name
+        of a column where X is a table or a source, which then is no feature.
     shuffle : bool
         A new row order for each epoch.
     shuffle_rows : int
@@ -201,17 +218,17 @@ def train(
     options = Options(**{name: passed[name] for name in Options.__dataclass_fields__})
     if eval_metric is None:
         raise OptionError('eval_metric must be "auto", the name of a metric, a callable or a list of those; got None.')
-    given = Given(sample_weight, eval_set, callbacks, progress)
-    reading = Reading.of((label, weight, None), columns, encoder, (fit_rows, fields))
+    given = Given(sample_weight, eval_set, callbacks, progress, group=group)
+    reading = Reading.of((label, weight, given.group_column), columns, encoder, (fit_rows, fields))
     if is_source(X, y):
         return start_stream(X, options, given, reading)
     if y is None and is_table(X):
-        X, y, own_weight, _ = read_table(X, reading)
-        given = replace(given, sample_weight=sample_weight if own_weight is None else own_weight)
+        X, y, own_weight, own_group = read_table(X, reading)
+        given = given.with_columns(own_weight, own_group, options)
     elif reading.roles.given or encoder is not None:
         raise OptionError(
-            "label, weight, columns and encoder are for tables that hold their label, and for sources: with y, pass "
-            "encoder.fit_transform(X) as X and sample_weight."
+            "label, weight, columns, encoder and a named group are for tables that hold their label, and for sources: "
+            "with y, pass encoder.fit_transform(X) as X, and sample_weight and group as arrays."
         )
     return start(X, y, fields, options, given)
 
@@ -244,10 +261,12 @@ def start(X: Any, y: Any, fields: Any, options: Options, given: Given) -> FwFM:
 
 def fetch_targets(backend: Backend, y: Any, given: Given) -> tuple[Any, Given]:
     """Targets and weights on the host, wherever they lie: what steers is computed there (numerics 4)."""
-    weight, eval_set = fetch_array(backend, "sample_weight", given.sample_weight), given.eval_set
-    if isinstance(eval_set, tuple | list) and len(eval_set) > 1:
-        eval_set = (eval_set[0], *(fetch_array(backend, "y of eval_set", part) for part in eval_set[1:]))
-    return fetch_array(backend, "y", y), replace(given, sample_weight=weight, eval_set=eval_set)
+    given = replace(
+        given,
+        sample_weight=fetch_array(backend, "sample_weight", given.sample_weight),
+        group=fetch_array(backend, "group", given.group),
+    )
+    return fetch_array(backend, "y", y), given
 
 
 def start_parameters(settled: Settled, generator: np.random.Generator) -> Parameters:
@@ -282,7 +301,7 @@ def run_loop(
 ) -> FwFM:
     """Everything is checked: train, on the rows of the problem or on passes over a source."""
     backend, settled, problem, held = session
-    options = settled.options
+    options, sets = settled.options, fetch_sets(backend, given.eval_set)
 
     def make_model(trained: Trained) -> FwFM:
         return FwFM(options, settled.loss, settled.labels, settled.columns, trained)
@@ -290,7 +309,7 @@ def run_loop(
     setting = Setting(
         backend=backend,
         recipe=options.recipe(settled.loss),
-        evaluation=make_evaluation(settled, given.eval_set, problem, held, given.sample_weight),
+        evaluations=make_evaluations(settled, sets, problem, held, (given.sample_weight, given.group)),
         callbacks=Callbacks(given.callbacks, first=make_progress(given.progress)),
         shuffle=options.shuffle,
         patience=options.patience,

@@ -25,12 +25,13 @@ FLOORS = {
         [
             "errors parameters numerics version cuda_sources atomic_file text_table",
             "losses optimizers metrics device_arrays device_matrix matrix_reader matrix_columns field_matrix recipe "
-            "row_parts labels columns category_field number_field encoding_report",
+            "row_parts labels columns category_field number_field encoding_report "
+            "ranking_metrics",
             "backends encoding io",
             "training epochs problem callbacks progress interruption history options model model_document model_file "
             "device_memory field_pairs scorer row_encoder "
             "continuation passes stream_sources stream_survey stream_passes stream_training "
-            "tuning_callbacks "
+            "evaluation tuning_callbacks "
             "model_names training_marks interactions field_strengths contributions explanations",
             "estimators report report_sections report_fields report_findings report_charts report_html "
             "verify tuning demo info warmup",

@@ -143,7 +143,10 @@ BAD_OPTIONS = [
     *(("seed", value, "a whole number, 0 or above") for value in (-1, 1.5, None)),
     *(("optimizer", value, "'sgd', 'adagrad', 'adam', 'ftrl'") for value in ("lion", "Adam", None, ["adam"])),
     *(("loss", value, "'auto', 'logistic', 'squared', 'softmax'") for value in ("hinge", None, 1)),
-    *(("eval_metric", value, "'auto', 'logloss', 'auc', 'accuracy', 'ece', a callable") for value in ("f1", "rmse", 3)),
+    *(
+        ("eval_metric", value, "'auto', 'logloss', 'ne', 'auc', 'accuracy', 'ece', 'gauc'")
+        for value in ("f1", "rmse", 3)
+    ),
     *(("eval_metric", value, "'auto', 'logloss'") for value in ([], ["auc", "f1"])),
     ("eval_metric", ["auc", "auc"], "each metric needs a name of its own"),
     *(("device", value, '"auto", "cpu", "numpy", "cuda" or "cuda:N"') for value in ("gpu", "CUDA", "cuda:", None, 0)),

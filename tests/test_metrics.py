@@ -112,6 +112,35 @@ def test_logloss_is_not_clipped(loss, scores, target, want):
     assert value_of("logloss", loss, np.array([scores]), np.array([float(target)])) == pytest.approx(want, rel=1e-14)
 
 
+def test_normalised_entropy_by_hand():
+    y_b = np.array([1.0, 0.0, 0.0, 0.0])
+    entropy = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75))
+    assert value_of("ne", "logistic", np.zeros((4, 1)), y_b) == pytest.approx(math.log(2) / entropy, rel=1e-15)
+    assert value_of("ne", "logistic", np.zeros((4, 1)), y_b, np.array([3.0, 1.0, 1.0, 1.0])) == 1.0
+    assert value_of("ne", "logistic", np.full((4, 1), math.log(1 / 3)), y_b) == pytest.approx(1, rel=1e-15)
+    y_b = np.array([0.0, 1.0, 2.0])
+    assert value_of("ne", "softmax", np.zeros((3, 3)), y_b) == pytest.approx(1, rel=1e-15)
+    assert value_of("ne", "softmax", 50 * np.eye(3), y_b) < 1e-20
+
+
+@pytest.mark.parametrize("loss", ["logistic", "softmax"])
+def test_normalised_entropy_of_the_best_constant_is_1(loss):
+    s_bc, y_b, weight_b = rows_of(loss)
+    shares = np.bincount(y_b.astype(int), weight_b, s_bc.shape[1])
+    constant = np.log(shares) if loss == "softmax" else np.log(shares[1:] / shares[0])
+    found = value_of("ne", loss, np.broadcast_to(constant, s_bc.shape), y_b, weight_b)
+    assert found == pytest.approx(1, rel=1e-14)
+    assert value_of("ne", loss, s_bc, y_b, weight_b) < 1  # the scores tell something
+
+
+def test_mae_and_r2_by_hand():
+    s_bc, y_b = np.array([[1.0], [2.0], [4.0]]), np.array([1.0, 4.0, 4.0])
+    assert value_of("mae", "squared", s_bc, y_b) == 2 / 3
+    assert value_of("mae", "squared", s_bc, y_b, np.array([1.0, 3.0, 0.0])) == 1.5
+    assert value_of("r2", "squared", s_bc, y_b) == pytest.approx(1 - 4 / 6, rel=1e-15)
+    assert value_of("r2", "squared", y_b[:, None], y_b) == 1.0
+
+
 def test_rmse_by_hand():
     s_bc, y_b = np.array([[1.0], [2.0], [4.0]]), np.array([1.0, 4.0, 4.0])
     assert value_of("rmse", "squared", s_bc, y_b) == math.sqrt(4 / 3)
@@ -183,6 +212,8 @@ def test_the_last_bin_of_ece_holds_probability_1():
         ("accuracy", "logistic", lambda o, y, p, s, w: o.accuracy_score(y, s[:, 0] > 0, sample_weight=w)),
         ("accuracy", "softmax", lambda o, y, p, s, w: o.accuracy_score(y, s.argmax(axis=1), sample_weight=w)),
         ("rmse", "squared", lambda o, y, p, s, w: math.sqrt(o.mean_squared_error(y, s[:, 0], sample_weight=w))),
+        ("mae", "squared", lambda o, y, p, s, w: o.mean_absolute_error(y, s[:, 0], sample_weight=w)),
+        ("r2", "squared", lambda o, y, p, s, w: o.r2_score(y, s[:, 0], sample_weight=w)),
     ],
 )
 def test_metrics_agree_with_scikit_learn(oracle, name, loss, theirs, weighted):
@@ -244,66 +275,6 @@ def test_inputs_stay_as_they_were(name, loss):
     value_of(name, loss, *given)
     for array, copy in zip(given, before, strict=True):
         np.testing.assert_array_equal(array, copy)
-
-
-# choosing
-
-
-@pytest.mark.parametrize(("loss", "name"), [("logistic", "logloss"), ("softmax", "logloss"), ("squared", "rmse")])
-def test_auto_is_logloss_or_rmse(loss, name):
-    assert resolve_metrics("auto", loss) == (METRICS[name],)
-
-
-def test_several_metrics_keep_their_order():
-    metrics = resolve_metrics(["auc", "auto", "ece"], "logistic")
-    assert [metric.name for metric in metrics] == ["auc", "logloss", "ece"]
-    scores = evaluate(metrics, "logistic", np.array([[1.0], [-1.0]]), np.array([1.0, 0.0]))
-    assert [(score.name, score.higher_is_better) for score in scores] == [
-        ("auc", True),
-        ("logloss", False),
-        ("ece", False),
-    ]
-    assert scores[0] == Score("auc", 1.0, True)
-
-
-def test_which_metric_fits_which_loss():
-    both = ("logistic", "softmax")
-    assert {name: (metric.losses, metric.higher_is_better) for name, metric in METRICS.items()} == {
-        "logloss": (both, False),
-        "auc": (("logistic",), True),
-        "rmse": (("squared",), False),
-        "accuracy": (both, True),
-        "ece": (both, False),
-    }
-
-
-@pytest.mark.parametrize("loss", ["logistic", "softmax", "squared"])
-@pytest.mark.parametrize("name", METRICS)
-def test_a_metric_that_does_not_fit_lists_those_that_do(name, loss):
-    if loss in METRICS[name].losses:
-        assert resolve_metrics(name, loss) == (METRICS[name],)
-        return
-    with pytest.raises(OptionError, match=f"{name!r} does not fit loss={loss!r}") as caught:
-        resolve_metrics(name, loss)
-    for other, metric in METRICS.items():
-        assert (f"{other!r}" in str(caught.value).split("Pass")[1]) == (loss in metric.losses)
-
-
-@pytest.mark.parametrize("spec", ["f1", "", None, 3, ["logloss", "f1"], [None], [["logloss"]]])
-def test_an_unknown_metric_lists_what_is_allowed(spec):
-    with pytest.raises(OptionError, match=r"is unknown\. Pass 'auto', 'logloss', 'auc', 'accuracy', 'ece', a callable"):
-        resolve_metrics(spec, "logistic")
-
-
-def test_no_metric_is_refused():
-    with pytest.raises(OptionError, match="at least one metric"):
-        resolve_metrics([], "logistic")
-
-
-@pytest.mark.parametrize("spec", [["auc", "auc"], ("auto", "logloss")])
-def test_one_metric_twice_is_refused(spec):
-    with pytest.raises(OptionError, match="a name of its own"):
-        resolve_metrics(spec, "logistic")
 
 
 # custom metrics
@@ -388,9 +359,12 @@ def test_auc_of_one_class_is_refused(target, found):
         value_of("auc", "logistic", np.zeros((3, 1)), np.full(3, target))
 
 
-def test_auc_of_one_class_by_weight_is_refused():
-    with pytest.raises(InputError, match="rows of both classes with weight above 0"):
-        value_of("auc", "logistic", np.zeros((2, 1)), np.array([0.0, 1.0]), np.array([1.0, 0.0]))
+@pytest.mark.parametrize(
+    ("name", "loss", "C"), [("auc", "logistic", 1), ("ne", "logistic", 1), ("ne", "softmax", 3), ("r2", "squared", 1)]
+)
+def test_one_target_by_weight_is_refused(name, loss, C):
+    with pytest.raises(InputError, match=f"{name} needs (rows|targets)"):
+        value_of(name, loss, np.zeros((2, C)), np.array([0.0, 1.0]), np.array([1.0, 0.0]))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])

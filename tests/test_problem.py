@@ -1,4 +1,4 @@
-"""A training problem: which rows train, which evaluate, and what they weigh."""
+"""A training problem: which rows train, which are held out, and what they weigh."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import numpy as np
 import pytest
 
 from fwfm_gpu import FieldMatrix
-from fwfm_gpu.errors import InputError, InputTypeError, OptionError
+from fwfm_gpu.errors import InputError
 from fwfm_gpu.labels import Labels
 from fwfm_gpu.model import Columns
 from fwfm_gpu.options import Options
-from fwfm_gpu.problem import Settled, fingerprint, hold_out, make_evaluation, make_problem, training_part
+from fwfm_gpu.problem import Settled, fingerprint, hold_out, make_problem, training_part
 
 ROWS = FieldMatrix.from_matrix(np.random.default_rng(0).normal(size=(20, 3))).rounded("float32")
 Y = np.arange(20) % 2 * 1.0
-NONE_HELD = np.empty(0, np.int64)
 
 
 def settled(loss="logistic", **options):
@@ -110,104 +109,6 @@ def test_nothing_is_held_out_unless_asked_for():
 def test_some_rows_must_be_left(rows, fraction):
     with pytest.raises(InputError, match=rf"validation_fraction={fraction} of {rows} rows leaves none to train on"):
         hold_out(Options(validation_fraction=fraction), rows, np.random.default_rng(0))
-
-
-# rows to evaluate on
-
-
-def evaluation(eval_set=None, held=NONE_HELD, sample_weight=None, loss="logistic", y=Y, **options):
-    about = settled(loss, **options)
-    return make_evaluation(about, eval_set, make_problem(about, ROWS, y, sample_weight), held, sample_weight)
-
-
-def test_nothing_to_evaluate_on():
-    assert evaluation() is None
-
-
-@pytest.mark.parametrize("metric", ["rmse", "f1", ["logloss", "logloss"], [], 3])
-def test_a_wrong_metric_is_refused_although_nothing_is_evaluated(metric):
-    with pytest.raises(OptionError):
-        evaluation(eval_metric=metric)
-
-
-def test_patience_needs_an_evaluation():
-    with pytest.raises(OptionError, match=r"patience=3 needs something to evaluate on: pass eval_set=\(X, y\)"):
-        evaluation(patience=3)
-
-
-def test_one_evaluation_is_enough():
-    with pytest.raises(OptionError, match="eval_set or validation_fraction, not both"):
-        evaluation((ROWS, ["a", "b"] * 10), held=np.arange(5))
-
-
-def test_held_out_rows_in_their_order():
-    held = np.array([7, 2, 9])
-    made = evaluation(held=held, sample_weight=np.arange(20.0), class_weight={"b": 5.0})
-    np.testing.assert_array_equal(made.y, Y[held])
-    np.testing.assert_array_equal(made.weight, [7.0, 2.0, 9.0])  # class weights shape training alone
-    np.testing.assert_array_equal(made.rows.to_csr().toarray(), ROWS.to_csr().toarray()[held])
-
-
-def test_held_out_rows_that_all_weigh_nothing():
-    with pytest.raises(InputError, match="3 rows held out for validation all weigh 0"):
-        evaluation(held=np.array([0, 1, 2]), sample_weight=np.arange(20) > 5)
-
-
-@pytest.mark.parametrize("kind", [tuple, list])
-def test_an_eval_set_is_encoded_like_y(kind):
-    X = np.ones((3, 3))
-    made = evaluation(kind((X, ["b", "a", "b"], [1, 0, 2])))
-    assert (made.y.tolist(), made.weight.tolist(), made.rows.shape) == ([1, 0, 1], [1, 0, 2], (3, 3))
-    assert made.rows.values.dtype == np.float32
-    assert evaluation(kind((X, ["b", "a", "b"]))).weight is None
-
-
-@pytest.mark.parametrize("wrong", [(ROWS,), (ROWS, Y, None, 1), "ab", ROWS, {"X": 1, "y": 2}, 3])
-def test_an_eval_set_is_a_pair_or_a_triple(wrong):
-    with pytest.raises(InputTypeError, match=r"eval_set must be \(X, y\) or \(X, y, sample_weight\); got"):
-        evaluation(wrong)
-
-
-@pytest.mark.parametrize(
-    "eval_set, words",
-    [
-        ((np.ones((3, 2)), ["a", "b", "a"]), "expected 3, got 2"),
-        ((np.ones((3, 3)), ["a", "b"]), "eval_set must have the same number of rows"),
-        ((np.ones((3, 3)), ["a", "b", "c"]), "does not know.*'c' at row 2"),
-        ((np.ones((0, 3)), []), "at least one row"),
-        ((np.full((2, 3), np.nan), ["a", "b"]), "finite"),
-        ((np.ones((2, 3)), ["a", "b"], [0, 0]), "weights of all 2 rows are 0"),
-        ((np.ones((2, 3)), ["a", "b"], [-1, 0]), "negative"),
-        ((np.ones((2, 3)), ["a", "b"], [1]), "one weight per row"),
-    ],
-)
-def test_an_eval_set_is_checked(eval_set, words):
-    with pytest.raises((InputError, InputTypeError), match=words):
-        evaluation(eval_set)
-
-
-def test_what_cannot_be_evaluated_is_refused_before_training():
-    one_class = (np.ones((2, 3)), ["a", "a"])
-    with pytest.raises(InputError, match="auc needs rows of both classes"):
-        evaluation(one_class, eval_metric=["logloss", "auc"])
-    assert evaluation(one_class, eval_metric="logloss") is not None
-    with pytest.raises(InputError, match=r"rmse.*not finite"):
-        evaluation((np.ones((2, 3)), [1e200, 0.0]), loss="squared", dtype="float64")
-
-
-def test_a_metric_of_ones_own_is_not_called_in_vain():
-    def fail(y_true, prediction):
-        raise AssertionError("called before training")
-
-    assert evaluation((ROWS, ["a", "b"] * 10), eval_metric=fail).metrics[0].function is fail
-
-
-def test_a_metric_that_a_file_lost_is_asked_for():
-    with pytest.raises(
-        OptionError, match=r"eval_metric was a function.*continue_training\(\.\.\., eval_metric=\.\.\.\)"
-    ):
-        evaluation((ROWS, ["a", "b"] * 10), eval_metric=None)
-    assert evaluation(eval_metric=None) is None
 
 
 # the fingerprint

@@ -46,6 +46,7 @@ DEFAULTS = {
     "min_delta": 0.0,
     "validation_fraction": None,
     "validation": "random",
+    "group": None,
     "shuffle": True,
     "dtype": "float32",
     "seed": 0,

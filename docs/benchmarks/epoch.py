@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "asv_bench"))
 from benchmarks.cases import CASES, draw, make_rows
 
 import fwfm_gpu
-from fwfm_gpu import problem, training
+from fwfm_gpu import evaluation, training
 from fwfm_gpu.backends import get_backend
 from fwfm_gpu.callbacks import Callbacks
 from fwfm_gpu.epochs import Loop
@@ -51,8 +51,8 @@ class Part:
 def list_parts(engine: type) -> tuple[Part, ...]:
     """The parts of a call, in about the order in which they come."""
     reading = ((training.FieldMatrix, "from_matrix"), (training.FieldMatrix, "rounded"))
-    targets = ((training, "choose_loss"), (training, "encode_targets"), (problem, "encode_targets"))
-    checking = (*targets, (training, "make_problem"), (training, "make_evaluation"))
+    targets = ((training, "choose_loss"), (training, "encode_targets"), (evaluation, "encode_targets"))
+    checking = (*targets, (training, "make_problem"), (training, "make_evaluations"))
     return (
         Part("check and read X", False, reading),
         Part("check and read y", False, checking),
