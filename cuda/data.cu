@@ -60,6 +60,40 @@ round_values(const real* values, const long long nnz, float* narrow, double* wid
     }
 }
 
+// The sum of a row's squares, each value divided by a number first.
+__device__ __forceinline__ double sum_squares(const Rows& rows, long long start, long long end, double largest)
+{
+    double sum = 0.0;
+#pragma unroll 1
+    for (long long p = start; p < end; ++p) {
+        const double x = (double)value_at(rows, p) / largest;
+        sum = sum + x * x;
+    }
+    return sum;
+}
+
+// normalize_rows: one thread takes rows all over: it adds their squares in order, then divides by their length (numerics 1).
+// Grid: any.
+extern "C" __global__ void __launch_bounds__(256)
+normalize_rows(const Rows rows, const long long n_rows, real* values)
+{
+#pragma unroll 1
+    for (long long b = blockIdx.x * (long long)blockDim.x + threadIdx.x; b < n_rows;
+         b += (long long)gridDim.x * blockDim.x) {
+        const long long start = rows.indptr[b], end = rows.indptr[b + 1];
+        double largest = 1.0, sum = sum_squares(rows, start, end, largest);
+        if (start < end && !(sum >= SMALLEST_SUM && is_finite(sum))) {
+            largest = 0.0;
+#pragma unroll 1
+            for (long long p = start; p < end; ++p) largest = fmax(largest, fabs((double)value_at(rows, p)));
+            sum = sum_squares(rows, start, end, largest);
+        }
+        const double length = root(sum);
+#pragma unroll 1
+        for (long long p = start; p < end; ++p) values[p] = (real)(((double)value_at(rows, p) / largest) / length);
+    }
+}
+
 // gather_rows: threadIdx.y takes rows of the result, threadIdx.x strides over their nonzeros. Row b is row order[b] and
 // begins at starts[b]. Grid: any.
 extern "C" __global__ void __launch_bounds__(256)

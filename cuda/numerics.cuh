@@ -13,6 +13,7 @@ typedef FWFM_INDEX index_t;  // of features: int, or long long beyond 2^31 - 1 o
 #endif
 
 constexpr int ROW_BLOCK = 64;  // rows per block of the batch sum (numerics 6)
+constexpr double SMALLEST_SUM = 1e-270;  // of a row's squares: below it, or at infinity, it is divided by its largest value
 
 constexpr double LOG2_E = 1.4426950408889634;
 constexpr double LN2_HIGH = 6.93147180369123816490e-01;

@@ -59,6 +59,8 @@ class FieldMatrix:
     feature_names : tuple of n str, optional
     encoder : FieldEncoder, optional
         What made these rows of a table; `rounded` and `take` keep it.
+    unit_rows : bool
+        Whether each row was divided by its length: see ``normalize`` of ``train``. No second time.
     """
 
     indptr: Array
@@ -69,6 +71,7 @@ class FieldMatrix:
     field_names: tuple[str, ...] | None = None
     feature_names: tuple[str, ...] | None = None
     encoder: Any = None
+    unit_rows: bool = False
 
     def __post_init__(self) -> None:
         for name in ("indptr", "indices", "values", "fields"):

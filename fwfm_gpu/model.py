@@ -21,6 +21,7 @@ from fwfm_gpu.labels import Labels, decode
 from fwfm_gpu.numerics import sigmoid64, softmax64
 from fwfm_gpu.options import Metrics, Options
 from fwfm_gpu.parameters import Array, OptimizerState, Parameters
+from fwfm_gpu.row_norms import normalize_rows
 
 if TYPE_CHECKING:
     from fwfm_gpu.encoding import FieldEncoder
@@ -40,14 +41,15 @@ class Columns:
     field_names: tuple[str, ...] | None = None
     feature_names: tuple[str, ...] | None = None
     encoder: FieldEncoder | None = None  # what made them of a table
+    normalize: str | None = None  # what is done to rows before anything else sees them: see `row_norms`
 
     @classmethod
-    def of(cls, rows: FieldMatrix) -> Columns:
+    def of(cls, rows: FieldMatrix, normalize: str | None = None) -> Columns:
         """The columns of some rows."""
-        return cls(rows.fields, rows.n_fields, rows.field_names, rows.feature_names, rows.encoder)
+        return cls(rows.fields, rows.n_fields, rows.field_names, rows.feature_names, rows.encoder, normalize)
 
     def read(self, X: Any, dtype: str) -> FieldMatrix:
-        """X as rows of these columns, values rounded to T; a table goes through the encoder.
+        """X as rows of these columns, values rounded to T, rows normalized; a table goes through the encoder.
 
         Raises
         ------
@@ -73,7 +75,7 @@ class Columns:
             )
         for what in ("field_names", "feature_names"):
             self._check_names(what, getattr(rows, what))
-        return rows.rounded(dtype)
+        return normalize_rows(rows.rounded(dtype), self.normalize)
 
     def _check_names(self, what: str, found: tuple[str, ...] | None) -> None:
         """Rows of equal width may still be of another encoder, or in another order."""
@@ -278,8 +280,7 @@ class FwFM:
         """
         from fwfm_gpu.scorer import Scorer
 
-        columns, device = self.columns, self.device if device is None else device
-        return Scorer(self.parameters, columns.fields, columns.encoder, self.loss, device)
+        return Scorer(self.parameters, self.columns, self.loss, self.device if device is None else device)
 
     def save(self, path: str | PathLike[str], *, optimizer_state: bool = True) -> None:
         """Write the model to one file, in one step: a former file stays whole until the new one is.

@@ -129,7 +129,8 @@ def restore(arrays: Arrays, document: Document) -> FwFM:
         loss = document["loss"]
         parameters = Parameters(arrays["w0"], arrays["w"], arrays["V"], arrays["R"])
         names = {name: get_strings(arrays, name) for name in NAMES}
-        columns = Columns(arrays["fields"], document["n_fields"], **names, encoder=get_encoder(arrays, document))
+        encoder = get_encoder(arrays, document)
+        columns = Columns(arrays["fields"], document["n_fields"], **names, encoder=encoder, normalize=options.normalize)
         labels = None if document["labels"] is None else Labels(get_labels(arrays, document["labels"]))
         trained = Trained(
             parameters=parameters,

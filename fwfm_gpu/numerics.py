@@ -16,6 +16,7 @@ from fwfm_gpu.parameters import Array
 
 __all__ = [
     "ROW_BLOCK",
+    "SMALLEST_SUM",
     "bias_corrections",
     "choose",
     "exp64",
@@ -27,6 +28,7 @@ __all__ = [
 ]
 
 ROW_BLOCK = 64  # rows per block of the batch sum (numerics 6)
+SMALLEST_SUM = 1e-270  # of a row's squares: below it, or at infinity, the row is divided by its largest value first
 
 LOG2_E = 1.4426950408889634
 LN2_HIGH = 6.93147180369123816490e-01

@@ -16,6 +16,7 @@ from fwfm_gpu.errors import OptionError
 from fwfm_gpu.losses import LOSSES
 from fwfm_gpu.optimizers import FTRL, RULES, Adam, Rule
 from fwfm_gpu.recipe import Penalties, Recipe
+from fwfm_gpu.row_norms import NORMS
 
 __all__ = ["Metrics", "Options"]
 
@@ -23,6 +24,7 @@ Metrics = str | Callable[..., Any] | Sequence[str | Callable[..., Any]]
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "loss": ("auto", *LOSSES),
+    "normalize": NORMS,
     "optimizer": tuple(RULES),
     "ftrl_start": ("warm", "zero"),
     "field_weights": ("learn", "ones"),
@@ -57,6 +59,7 @@ class Options:
     n_threads: int | None = None
     device_memory: int | None = None
     loss: str = "auto"
+    normalize: str | None = None
     n_factors: int = 8
     epochs: int = 10
     batch_size: int = 1024

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fwfm_gpu.backends import get_backend, get_host_backend
-from fwfm_gpu.encoding import FieldEncoder
 from fwfm_gpu.errors import InputError, InputTypeError, OptionError
 from fwfm_gpu.numerics import softmax64
 from fwfm_gpu.parameters import Array, Parameters
 from fwfm_gpu.row_encoder import RowEncoder
+
+if TYPE_CHECKING:
+    from fwfm_gpu.model import Columns
 
 __all__ = ["Scorer"]
 
@@ -41,14 +44,12 @@ class Scorer:
         scorer.predict_proba({"age": 39, "city": "Bern"})
     """
 
-    def __init__(
-        self, parameters: Parameters, fields: Array, encoder: FieldEncoder | None, loss: str, device: str
-    ) -> None:
-        self._encoder = None if encoder is None else RowEncoder(encoder)
-        self._engine = make_engine(parameters, fields, device)
+    def __init__(self, parameters: Parameters, columns: Columns, loss: str, device: str) -> None:
+        self._encoder = None if columns.encoder is None else RowEncoder(columns.encoder)
+        self._engine = make_engine(parameters, columns, device)
         self._loss, self._dtype = loss, parameters.dtype
         kept = None if self._encoder is None else self._encoder.encoder
-        self._made_of = parameters, fields, kept, loss, device
+        self._made_of = parameters, replace(columns, encoder=kept), loss, device
 
     @property
     def device(self) -> str:
@@ -136,7 +137,7 @@ class Scorer:
         return self._encoder.encode(row)
 
 
-def make_engine(parameters: Parameters, fields: Array, device: str) -> Any:
+def make_engine(parameters: Parameters, columns: Columns, device: str) -> Any:
     """What scores one row for a device; a single row never goes to a GPU, whose bits would be the same.
 
     Raises
@@ -151,7 +152,7 @@ def make_engine(parameters: Parameters, fields: Array, device: str) -> Any:
     if backend.name == "numpy":
         from fwfm_gpu.backends.numpy_scorer import NumPyScorer
 
-        return NumPyScorer(parameters, fields)
+        return NumPyScorer(parameters, columns.fields, columns.normalize is not None)
     from fwfm_gpu.backends.compiled_scorer import CompiledScorer
 
-    return CompiledScorer(parameters, fields)
+    return CompiledScorer(parameters, columns.fields, columns.normalize is not None)

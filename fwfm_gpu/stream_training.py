@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -117,16 +117,17 @@ def refuse_in_streams(options: Options, given: Given) -> None:
 def settle(options: Options, survey: Survey) -> Settled:
     """The loss and the labels of what a first pass found."""
     loss = choose_loss(survey.labels, options.loss)
+    columns = replace(survey.columns, normalize=options.normalize)
     if loss == "squared":
         encode_targets(survey.labels[:1], loss)  # strings are refused
-        return Settled(options, loss, None, survey.columns)
+        return Settled(options, loss, None, columns)
     if not survey.complete:
         raise InputError(
             f"the source holds more than {MOST_LABELS} distinct labels. Pass loss='squared' if they are numbers."
         )
     labels = Labels(survey.labels)
     refuse_count(labels, loss)
-    return Settled(options, loss, labels, survey.columns)
+    return Settled(options, loss, labels, columns)
 
 
 def fingerprint(survey: Survey, passes: StreamPasses) -> str:

@@ -31,6 +31,7 @@ from fwfm_gpu.problem import (
 )
 from fwfm_gpu.progress import make_progress
 from fwfm_gpu.recipe import Recipe
+from fwfm_gpu.row_norms import normalize_rows
 from fwfm_gpu.stream_sources import is_source
 from fwfm_gpu.stream_training import FIT_ROWS, Reading, read_table, start_stream
 
@@ -76,6 +77,7 @@ def train(
     n_threads: int | None = None,
     device_memory: int | None = None,
     loss: str = "auto",
+    normalize: str | None = None,
     n_factors: int = 8,
     epochs: int = 10,
     batch_size: int = 1024,
@@ -145,6 +147,8 @@ def train(
     loss : {"auto", "logistic", "squared", "softmax"}
         ``"auto"``: two labels logistic, 3 to 50 labels softmax, floating-point values squared. Steps start from scores
         near 0, so standardise y for squared loss: subtract its mean, divide by its standard deviation.
+    normalize : {None, "l2"}
+        ``"l2"`` divides each row by its length, in training and in whatever scores afterwards (numerics 1).
     n_factors : int
         k, the length of each feature's vector; 0 is the linear model.
     epochs, batch_size : int
@@ -242,12 +246,14 @@ def start(X: Any, y: Any, fields: Any, options: Options, given: Given) -> FwFM:
             f"X is a table of named columns ({type(X).__name__}): pass FieldEncoder().fit_transform(X), so that the "
             "model keeps the encoder and reads such tables; or a plain array of its numbers."
         )
-    rows = FieldMatrix.from_matrix(X, fields).rounded(options.dtype)
+    given_rows = FieldMatrix.from_matrix(X, fields)
+    columns = Columns.of(given_rows, options.normalize)
+    rows = normalize_rows(given_rows.rounded(options.dtype), options.normalize)
     backend = get_backend(options.device, options.device_memory, options.n_threads)
     y, given = fetch_targets(backend, y, given)
     loss = choose_loss(y, options.loss)
     targets, labels = encode_targets(y, loss)
-    settled = Settled(options, loss, labels, Columns.of(rows))
+    settled = Settled(options, loss, labels, columns)
     problem = make_problem(settled, rows, targets, given.sample_weight)
     generator = np.random.default_rng(options.seed)
     trained_on, held = hold_out(options, rows.n_rows, generator)

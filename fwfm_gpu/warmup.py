@@ -19,6 +19,7 @@ import numpy as np
 from fwfm_gpu.backends import get_backend, import_compiled
 from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.losses import LOSSES
+from fwfm_gpu.model import Columns
 from fwfm_gpu.optimizers import RULES
 from fwfm_gpu.options import Options, check_choice
 from fwfm_gpu.parameters import Parameters
@@ -222,7 +223,7 @@ def doors(problem: Problem, rows: str) -> Iterator[tuple[tuple[Any, ...], str, C
     start, matrix, backend = problem.start, problem.matrix, get_backend("cpu", n_threads=1)
     data, model = backend.load_data(matrix), backend.load_model(start)
     yield (start.dtype, start.n_factors, start.n_classes > 1, rows), "score_blocks", lambda: backend.score(model, data)
-    scorer = partial(Scorer, start, matrix.fields, None, problem.variant.loss, "cpu")
+    scorer = partial(Scorer, start, Columns.of(matrix), problem.variant.loss, "cpu")
     yield (start.dtype, "single"), "score_one", scorer
 
 

@@ -24,6 +24,7 @@ FLOORS = {
     for floor, names in enumerate(
         [
             "errors parameters numerics version cuda_sources atomic_file text_table",
+            "row_norms schedules "
             "losses optimizers metrics device_arrays device_matrix matrix_reader matrix_columns field_matrix recipe "
             "row_parts labels columns category_field number_field encoding_report "
             "ranking_metrics",

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fwfm_gpu import FieldEncoder, FieldMatrix
+from fwfm_gpu.model import Columns
 from fwfm_gpu.scorer import Scorer
 
 from .cases import CASES, SEED, Cases, Drawn, draw, make_parameters, make_rows
@@ -55,7 +56,7 @@ class Online(Cases):
             rows = make_rows(CASES["criteo"], drawn)
             self.give = give_lists(rows)
         parameters = make_parameters(CASES["criteo"], rows)
-        self.scorer = Scorer(parameters, rows.fields, rows.encoder, "logistic", backend)
+        self.scorer = Scorer(parameters, Columns.of(rows), "logistic", backend)
 
     def track_p50(self, drawn: Drawn, backend: str, row: str) -> float:
         return self.percentile(50)

@@ -16,12 +16,13 @@ from fwfm_gpu.backends.compiled_rows import Theta
 from fwfm_gpu.backends.compiled_tables import as_argument, make_theta, round_up
 from fwfm_gpu.backends.lanes import prefetch, tables
 from fwfm_gpu.backends.numpy_scorer import Given, make_canonical
-from fwfm_gpu.numerics import sigmoid64
+from fwfm_gpu.numerics import SMALLEST_SUM, sigmoid64
 from fwfm_gpu.parameters import Array, Parameters
 
 __all__ = ["CompiledScorer", "score_one"]
 
 SHORTEST = 64  # items that there is room for at least
+NORMALIZES = False  # bound when compiled: whether a row is divided by its length
 
 
 class Room(NamedTuple):
@@ -47,6 +48,8 @@ def score_one(z: int, *arrays: Any) -> bool:
     alone = Alone(room.item[2], room.item[0], room.item[1], x, w, room.Vt, d, d, d)
     if not (sort_items(z, theta, room) and round_values(room, alone)):
         return False
+    if NORMALIZES:
+        normalize_values(alone)
     for c in range(len(theta.w0)):
         gather_alone(theta, c, alone)
         room.answer[c] = score_alone(theta, c, alone)
@@ -96,6 +99,35 @@ def round_values(room: Room, alone: Alone) -> bool:
     return True
 
 
+def normalize_values(alone: Alone) -> None:
+    """Values divided by the row's length, zeros dropped (numerics 1)."""
+    x, feature, field, z = alone.x, alone.feature, alone.field, alone.z[0]
+    largest, total = 1.0, sum_squares(alone, 1.0)
+    if z > 0 and not (total >= SMALLEST_SUM and total < np.inf):
+        largest = 0.0
+        for p in range(z):
+            size = np.abs(np.float64(x[p]))
+            if size > largest:
+                largest = size
+        total = sum_squares(alone, largest)
+    length, kept = np.sqrt(total), 0
+    for p in range(z):
+        x[kept] = (np.float64(x[p]) / largest) / length
+        if x[kept] != 0:
+            feature[kept], field[kept] = feature[p], field[p]
+            kept += 1
+    alone.z[0] = kept
+
+
+def sum_squares(alone: Alone, largest: float) -> float:
+    """The sum of the squares of the row's values, each divided by a number first."""
+    total = 0.0
+    for p in range(alone.z[0]):
+        part = np.float64(alone.x[p]) / largest
+        total = total + part * part
+    return total
+
+
 class Desk:
     """A room, and Python's way into it."""
 
@@ -124,13 +156,15 @@ class CompiledScorer:
     parameters : Parameters
         Shared, not copied.
     fields : (n,) int32
+    normalizes : bool
+        Whether a row is divided by its length first.
     """
 
     name = "cpu"
 
-    def __init__(self, parameters: Parameters, fields: Array) -> None:
-        self.theta, self.fields = make_theta(parameters), as_argument(fields)
-        self.kernel = machine(score_one)
+    def __init__(self, parameters: Parameters, fields: Array, normalizes: bool = False) -> None:
+        self.theta, self.fields, self.normalizes = make_theta(parameters), as_argument(fields), normalizes
+        self.kernel = machine(score_one, NORMALIZES=normalizes)
         self.desks: list[Desk] = []  # free ones: a call takes one out and puts it back, so no two ever share
         self.scores((), None)  # compiles
 

@@ -76,7 +76,8 @@ def place_rows(device: Device, rows: FieldMatrix) -> Placed:
         placed = (
             settle_values(device, placed, rows) if ascending else upload(device, make_canonical(device, placed, rows))
         )
-    return placed if rows.selected is None else gather(device, placed, rows.selected)
+    placed = placed if rows.selected is None else gather(device, placed, rows.selected)
+    return normalize_rows(device, placed) if rows.unit_rows else placed
 
 
 def upload(device: Device, rows: FieldMatrix) -> Placed:
@@ -250,6 +251,17 @@ def round_values(device: Device, rows: Placed, T: str) -> Placed:
     narrow, wide = (rounded, None) if T == "float32" else (None, rounded)
     Checks(device, rows).over_values("round_values", len(rounded), rows.values, len(rounded), narrow, wide)
     return replace(rows, values=rounded, real=T)
+
+
+def normalize_rows(device: Device, rows: Placed) -> Placed:
+    """The rows, each divided by its length (numerics 1)."""
+    values, checks = device.xp.empty(len(rows.indices), rows.real), Checks(device, rows)
+    checks.over_values("normalize_rows", rows.n_rows, checks.packed(), rows.n_rows, values)
+    shortened = replace(rows, values=values)
+    _, zero, not_one = Checks(device, shortened).look()
+    if zero != NOWHERE:
+        shortened = drop_zeros(device, shortened)
+    return replace(shortened, values=None) if not_one == NOWHERE else shortened
 
 
 def drop_zeros(device: Device, rows: Placed) -> Placed:

@@ -16,6 +16,7 @@ from fwfm_gpu.errors import InputError, InputTypeError
 from fwfm_gpu.matrix_reader import canonical, check_range, first_true, host_array, integers
 from fwfm_gpu.numerics import sigmoid64
 from fwfm_gpu.parameters import Array, Parameters
+from fwfm_gpu.row_norms import normalize_row
 
 __all__ = ["Given", "NumPyScorer", "make_canonical"]
 
@@ -153,12 +154,14 @@ class NumPyScorer:
     parameters : Parameters
         Shared, not copied.
     fields : (n,) int32
+    normalizes : bool
+        Whether a row is divided by its length first.
     """
 
     name = "numpy"
 
-    def __init__(self, parameters: Parameters, fields: Array) -> None:
-        self.parameters, self.fields = parameters.map(np.ascontiguousarray), fields
+    def __init__(self, parameters: Parameters, fields: Array, normalizes: bool = False) -> None:
+        self.parameters, self.fields, self.normalizes = parameters.map(np.ascontiguousarray), fields, normalizes
         self.thetas = [ClassTheta.of(self.parameters, c) for c in range(parameters.n_classes)]
 
     def scores(self, features: Any, values: Any) -> list[float]:
@@ -172,6 +175,8 @@ class NumPyScorer:
         given, p = Given(len(features)), self.parameters
         given.take(features, values)
         features, x = make_canonical(given.features, given.values, p.n_features, p.dtype)
+        if self.normalizes:
+            features, x = normalize_row(features, x)
         with np.errstate(all="ignore"):
             if len(x) ** 2 * max(p.n_factors, 1) > TABLE_ENTRIES:
                 return self._score_long(features, x)
