@@ -15,7 +15,7 @@ from fwfm_gpu.version import __version__
 
 if TYPE_CHECKING:
     from fwfm_gpu import errors
-    from fwfm_gpu.callbacks import Callback, Status
+    from fwfm_gpu.callbacks import Callback, EarlyStopping, Status
     from fwfm_gpu.device_memory import estimate_memory
     from fwfm_gpu.encoding import FieldEncoder
     from fwfm_gpu.errors import FwfmError, FwfmWarning
@@ -25,17 +25,22 @@ if TYPE_CHECKING:
     from fwfm_gpu.model_document import load
     from fwfm_gpu.report import report
     from fwfm_gpu.training import train
+    from fwfm_gpu.training_logs import CSVLog, MLflowLog, TensorBoardLog
     from fwfm_gpu.tuning_callbacks import OptunaPruning
 
 __all__ = [
+    "CSVLog",
     "Callback",
+    "EarlyStopping",
     "FieldEncoder",
     "FieldMatrix",
     "FwFM",
     "FwfmError",
     "FwfmWarning",
+    "MLflowLog",
     "OptunaPruning",
     "Status",
+    "TensorBoardLog",
     "__version__",
     "errors",
     "estimate_memory",
@@ -46,14 +51,18 @@ __all__ = [
 ]
 
 HOMES = {
+    "CSVLog": "training_logs",
     "Callback": "callbacks",
+    "EarlyStopping": "callbacks",
     "FieldEncoder": "encoding",
     "FieldMatrix": "field_matrix",
     "FwFM": "model",
     "FwfmError": "errors",
     "FwfmWarning": "errors",
+    "MLflowLog": "training_logs",
     "OptunaPruning": "tuning_callbacks",
     "Status": "callbacks",
+    "TensorBoardLog": "training_logs",
     "estimate_memory": "device_memory",
     "evaluate": "evaluation",
     "load": "model_document",

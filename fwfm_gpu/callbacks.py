@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import reprlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from fwfm_gpu.errors import InputTypeError, OptionError
 from fwfm_gpu.history import EpochRecord
+from fwfm_gpu.options import check_integer
 
-__all__ = ["Callback", "Callbacks", "Status", "watched"]
+__all__ = ["Callback", "Callbacks", "EarlyStopping", "Status", "watched"]
+
+logger = logging.getLogger("fwfm_gpu")
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,75 @@ class Callback:
 
     def on_end(self, status: Status) -> bool | None:
         """After the last batch, also when training was stopped or failed."""
+
+
+class EarlyStopping(Callback):
+    """Stop when a series has not gained for some epochs, and say so through the logger ``fwfm_gpu`` at level INFO.
+
+    It only stops: the model is as of the last epoch. To get the best epoch back is the business of ``patience`` of
+    ``train``, which watches the first metric on the first eval set and keeps a copy of the model for it. Any number of
+    these may be passed, each for a series of its own; counting begins anew with each call of ``train`` and
+    ``continue_training``.
+
+    Parameters
+    ----------
+    metric : str, optional
+        The series, as in ``history``: ``"auc"``, ``"valid/auc"``, or ``"loss"`` for the training loss. Without it the
+        metric that steers.
+    patience : int
+        Epochs without a gain.
+    min_delta : float
+        A gain is more than this.
+
+    Attributes
+    ----------
+    best_epoch : int or None
+        The epoch of the last gain.
+    best_value : float or None
+    stopped_epoch : int or None
+        After which epoch it stopped training.
+
+    Raises
+    ------
+    OptionError
+        A patience or min_delta out of range; after the first epoch, a series that is not there.
+    """
+
+    best_epoch: int | None
+    best_value: float | None
+    stopped_epoch: int | None
+
+    def __init__(self, metric: str | None = None, patience: int = 3, min_delta: float = 0.0) -> None:
+        check_integer("patience", patience, 1)
+        if isinstance(min_delta, bool) or not isinstance(min_delta, int | float) or not 0 <= min_delta < math.inf:
+            raise OptionError(f"min_delta must be a finite number 0 or above; got {min_delta!r}.")
+        self.metric, self.patience, self.min_delta = metric, patience, min_delta
+        self._begin_anew()
+
+    def on_begin(self, status: Status) -> None:
+        self._begin_anew()
+
+    def on_epoch(self, status: Status) -> bool:
+        name, value, higher_is_better = watched(status, self.metric)
+        if self.best_epoch is None or self.best_value is None or self._gains(value, self.best_value, higher_is_better):
+            self.best_epoch, self.best_value = status.epoch, value
+        elif status.epoch - self.best_epoch >= self.patience:
+            self.stopped_epoch = status.epoch
+            logger.info(
+                "early stopping after epoch %d: %s is %.6g, and was %.6g in epoch %d",
+                status.epoch,
+                name,
+                value,
+                self.best_value,
+                self.best_epoch,
+            )
+        return self.stopped_epoch is not None
+
+    def _gains(self, value: float, best: float, higher_is_better: bool) -> bool:
+        return (value - best if higher_is_better else best - value) > self.min_delta
+
+    def _begin_anew(self) -> None:
+        self.best_epoch = self.best_value = self.stopped_epoch = None
 
 
 class EpochFunction(Callback):

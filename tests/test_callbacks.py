@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import fwfm_gpu
-from fwfm_gpu import Callback, Status, epochs
+from fwfm_gpu import Callback, EarlyStopping, Status, epochs
 from fwfm_gpu.callbacks import Callbacks
-from fwfm_gpu.errors import InputTypeError
+from fwfm_gpu.errors import InputTypeError, OptionError
 
 X = np.random.default_rng(0).integers(0, 2, (20, 4)).astype(float)
 y = np.arange(20) % 2
@@ -178,3 +178,74 @@ def test_what_is_no_callback_is_refused(wrong):
 def test_callbacks_come_in_a_list(wrong):
     with pytest.raises(InputTypeError, match=r"callbacks must be a list.*Pass \[it\]"):
         train(wrong)
+
+
+# early stopping
+
+
+def scripted(values, name="mine", higher_is_better=True):
+    """A metric that takes these values, one after another."""
+    left = iter(values)
+    return lambda y_true, prediction: (name, next(left), higher_is_better)
+
+
+@pytest.mark.parametrize(
+    "values, higher_is_better, options, stopped, best",
+    [
+        ([1, 2, 3, 4, 5], True, {}, None, (5, 5)),
+        ([5, 4, 3, 2, 1], False, {}, None, (5, 1)),
+        ([1, 3, 2, 2, 9], True, {"patience": 2}, 4, (2, 3)),
+        ([5, 3, 4, 4, 0], False, {"patience": 2}, 4, (2, 3)),
+        ([1, 1, 1, 1, 1], True, {"patience": 1}, 2, (1, 1)),
+        ([1, 1.5, 2.25, 3, 9], True, {"patience": 2, "min_delta": 1}, None, (5, 9)),
+        ([1, 1.5, 2, 2, 9], True, {"patience": 2, "min_delta": 1}, 3, (1, 1)),
+    ],
+)
+def test_early_stopping_waits_for_a_gain(values, higher_is_better, options, stopped, best):
+    stopping = EarlyStopping(**options)
+    metric = scripted(values, higher_is_better=higher_is_better)
+    model = train([stopping], epochs=5, eval_set=(X, y), eval_metric=metric)
+    assert (stopping.stopped_epoch, stopping.best_epoch, stopping.best_value) == (stopped, *best)
+    assert len(model.history) == model.best_epoch == (stopped or 5)  # the model is that of the last epoch
+
+
+@pytest.mark.parametrize(
+    "series, stopped", [(None, 2), ("a/first", 2), ("a/second", 3), ("b/first", 2), ("b/second", None)]
+)
+def test_early_stopping_watches_any_series(series, stopped):
+    # On a, then on b, after each epoch: second is 0, 1, 0, 0 on a, and 0, 1, 2, 3 on b.
+    metrics = [scripted([5] * 8, "first", False), scripted([0, 0, 1, 1, 0, 2, 0, 3], "second")]
+    stopping = EarlyStopping(series, patience=1)
+    train([stopping], epochs=4, eval_set={"a": (X, y), "b": (X, y)}, eval_metric=metrics)
+    assert stopping.stopped_epoch == stopped
+
+
+def test_early_stopping_says_when_and_why(caplog):
+    with caplog.at_level("INFO", "fwfm_gpu"):
+        train([EarlyStopping(patience=1)], epochs=5, eval_set=(X, y), eval_metric=scripted([0.5, 0.25]))
+    assert "early stopping after epoch 2: mine is 0.25, and was 0.5 in epoch 1" in caplog.text
+
+
+def test_early_stopping_counts_anew_when_training_goes_on():
+    stopping = EarlyStopping("loss", patience=1, min_delta=1e9)
+    model = train([stopping], epochs=9)
+    assert stopping.stopped_epoch == 2
+    model.continue_training(X, y, epochs=9, callbacks=[stopping], progress=False)
+    assert (stopping.stopped_epoch, len(model.history)) == (4, 4)
+
+
+@pytest.mark.parametrize("patience", [0, -1, 1.5, None, True])
+def test_early_stopping_needs_a_patience(patience):
+    with pytest.raises(OptionError, match="patience must be a whole number, 1 or above"):
+        EarlyStopping(patience=patience)
+
+
+@pytest.mark.parametrize("min_delta", [-1, float("nan"), float("inf"), None, True, "1"])
+def test_early_stopping_needs_a_delta(min_delta):
+    with pytest.raises(OptionError, match="min_delta must be a finite number 0 or above"):
+        EarlyStopping(min_delta=min_delta)
+
+
+def test_early_stopping_names_the_series_there_are():
+    with pytest.raises(OptionError, match="watches 'auc', and the series of this training are 'loss', 'logloss'"):
+        train([EarlyStopping("auc")], eval_set=(X, y))
