@@ -11,7 +11,7 @@ import numpy as np
 
 from fwfm_gpu.backends import get_backend
 from fwfm_gpu.epochs import diverged
-from fwfm_gpu.errors import FwfmWarning, MissingStateError, OptionError, StreamWarning
+from fwfm_gpu.errors import FwfmWarning, MissingStateError, OptionError
 from fwfm_gpu.history import Position
 from fwfm_gpu.io.tables import is_table
 from fwfm_gpu.labels import encode_targets
@@ -20,7 +20,7 @@ from fwfm_gpu.options import check_integer
 from fwfm_gpu.problem import Problem, Settled, fingerprint, hold_out, make_problem, training_part
 from fwfm_gpu.stream_sources import is_source
 from fwfm_gpu.stream_training import FIT_ROWS, Reading, go_on_with_stream, nothing, read_table
-from fwfm_gpu.training import Given, fetch_targets, run_loop
+from fwfm_gpu.training import Given, fetch_targets, run_loop, warn_of_streams
 
 __all__ = ["pass_once", "resume"]
 
@@ -73,15 +73,7 @@ def where_it_stands(model: FwFM, settled: Settled, print_of_data: str) -> Traine
             stacklevel=4,
         )
         trained = replace(trained, position=Position(trained.position.epochs))
-    options = settled.options
-    holds_out = options.validation_fraction is not None and options.validation == "random"
-    if trained.numpy_version != np.__version__ and (options.shuffle or holds_out):
-        warnings.warn(
-            f"the model was trained with NumPy {trained.numpy_version}, and this is {np.__version__}: NumPy does not "
-            "promise the same row orders across versions (numerics 8).",
-            StreamWarning,
-            stacklevel=4,
-        )
+    warn_of_streams(trained, settled.options)
     return replace(trained, data_fingerprint=print_of_data)
 
 

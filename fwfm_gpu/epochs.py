@@ -13,7 +13,8 @@ import numpy as np
 
 from fwfm_gpu.backends import Backend
 from fwfm_gpu.callbacks import Callbacks, Status
-from fwfm_gpu.errors import DivergenceError, InterruptedTrainingWarning
+from fwfm_gpu.checkpoints import Checkpoints
+from fwfm_gpu.errors import CheckpointError, DivergenceError, InterruptedTrainingWarning
 from fwfm_gpu.evaluation import Evaluation
 from fwfm_gpu.history import EpochRecord, Position
 from fwfm_gpu.interruption import Interruption
@@ -41,6 +42,8 @@ class Setting:
     patience: int | None
     min_delta: float
     make_model: Callable[[Trained], FwFM]
+    checkpoints: Checkpoints | None = None
+    resumes: bool = False  # from a checkpoint: of this very training
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,10 @@ class Loop:
         self.batches, self.total_weight = passes.batches, passes.total_weight
         self.seconds = 0.0
         self.at_once = 1
+        self.drawn_from = start.generator_state  # what the epoch under way draws its order from
+        self.paused = 0.0  # seconds spent on checkpoints
+        goes_on = setting.checkpoints is not None and setting.checkpoints.kept
+        self.written = self.done if goes_on else -1  # batches done when the last checkpoint was written
         self.stopping = False
         self.higher_is_better: dict[str, bool] = {}
         self.best = self.first_best()
@@ -96,37 +103,40 @@ class Loop:
         self.last = self.position.epochs + epochs
         with Interruption() as self.interruption:
             try:
-                self.stopping = self.tell("begin") or self.interruption.requested
+                self.stopping = self.tell("begin") or self.interruption.requested or self.ended_early()
                 while self.position.epochs < self.last and not self.stopping:
                     self.run_epoch()
+                self.write_checkpoint(last=True)
             finally:
                 self.tell("end")
-        if self.interruption.requested and self.position.epochs < self.last:
+        if self.cut_short:
             warnings.warn(
                 f"{self.interruption.cause}: training stopped in epoch {self.position.epochs + 1} after "
                 f"{self.position.batches} of {self.batches} batches. The model is as of the last finished batch; "
-                "continue_training goes on there.",
+                f"{'continue_training' if self.setting.checkpoints is None else 'train(..., resume=...)'} goes on "
+                "there.",
                 InterruptedTrainingWarning,
                 stacklevel=5,
             )
-        elif self.best is not None and self.position.batches == 0:
-            self.restore(self.best.point)
+        else:
+            self.restore_best()
         return self.snapshot()
 
     def run_epoch(self) -> None:
         """The rest of the current epoch, its record and its evaluation."""
         setting = self.setting
         self.entered = self.here()
-        began, rows = time.perf_counter(), 0
+        self.drawn_from = self.entered.generator_state
+        began, paused, rows = time.perf_counter(), self.paused, 0
         parts = self.passes.parts(
             self.generator if setting.shuffle else None, self.position.batches, lambda: self.interruption.requested
         )
         while self.position.batches < self.batches and not self.stopping:
             rows += self.run_part(next(parts, None))
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - began - (self.paused - paused)
         self.seconds += seconds
         if self.position.batches < self.batches:
-            self.generator.bit_generator.state = self.entered.generator_state
+            self.generator.bit_generator.state = self.drawn_from
             return
         scores = self.evaluate(self.model)
         metrics = {score.name: score.value for score in scores}
@@ -136,6 +146,7 @@ class Loop:
         self.stopping = self.tell("epoch") or self.stopping or self.interruption.requested
         if scores and setting.patience is not None:
             self.watch(scores[0], setting.patience)
+        self.write_checkpoint()
 
     def run_part(self, part: Part | None) -> int:
         """The batches of a part, and how many rows it visits. There is none after Ctrl-C."""
@@ -148,18 +159,50 @@ class Loop:
         while self.position.batches < end and not self.stopping:
             self.advance(run, before)
             self.stopping = self.tell("batches") or self.interruption.requested
+            if self.position.batches < self.batches:
+                self.write_checkpoint()
         return len(order)
 
     def advance(self, run: Any, before: Position) -> None:
         """Some more batches of a run that began at a position: about as many as fit PROMPT seconds."""
-        began = time.perf_counter()
-        self.setting.backend.advance(run, self.at_once)
+        checkpoints, at_once, began = self.setting.checkpoints, self.at_once, time.perf_counter()
+        if checkpoints is not None:
+            at_once = checkpoints.at_once(at_once, self.done)
+        self.setting.backend.advance(run, at_once)
         collected = self.setting.backend.collect(run)
         took = time.perf_counter() - began
-        self.at_once = max(1, int(self.at_once * min(2.0, PROMPT / max(took, 1e-9))))
+        self.at_once = max(1, int(min(2.0 * self.at_once, at_once * PROMPT / max(took, 1e-9))))
         self.position = replace(before, batches=before.batches + collected.batches, loss=collected.loss)
         if collected.first_bad is not None:
             raise self.divergence(self.position)
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether Ctrl-C came before the last epoch ended."""
+        return self.interruption.requested and self.position.epochs < self.last
+
+    @property
+    def done(self) -> int:
+        """Batches since training began."""
+        return self.position.epochs * self.batches + self.position.batches
+
+    def write_checkpoint(self, last: bool = False) -> None:
+        """Where training stands, if a checkpoint is due here or this is the last of all."""
+        checkpoints = self.setting.checkpoints
+        if checkpoints is None or self.written == self.done:
+            return
+        if not last and not checkpoints.due(self.done, at_end_of_epoch=self.position.batches == 0):
+            return
+        began = time.perf_counter()
+        try:
+            checkpoints.write(self.setting.make_model(self.snapshot()))
+        except CheckpointError as error:
+            if last and not self.cut_short:
+                self.restore_best()
+            error.model = self.setting.make_model(self.snapshot())
+            raise
+        self.written = self.done
+        self.paused += time.perf_counter() - began
 
     def evaluate(self, model: Any) -> list[Score]:
         """The metrics after an epoch; scores that are not finite are divergence, found late."""
@@ -184,10 +227,21 @@ class Loop:
         kept = self.start.best
         if self.setting.patience is None or not self.history or (kept is None and self.position.batches):
             return None
-        if kept is None:
-            return Best(self.evaluate(self.model)[0].value, self.here())
-        model = self.setting.backend.load_model(kept.parameters, kept.optimizer_state, self.setting.recipe)
-        return Best(self.evaluate(model)[0].value, Point(Position(kept.epoch), model, kept.generator_state))
+        epoch, point = self.position.epochs, None
+        if kept is not None:
+            model = self.setting.backend.load_model(kept.parameters, kept.optimizer_state, self.setting.recipe)
+            epoch, point = kept.epoch, Point(Position(kept.epoch), model, kept.generator_state)
+        point = point or self.here()
+        if self.setting.resumes:  # nothing came between
+            return Best(next(iter(self.history[epoch - 1].metrics.values())), point)
+        return Best(self.evaluate(point.model)[0].value, point)
+
+    def ended_early(self) -> bool:
+        """Whether patience had run out when the checkpoint was written that training goes on from."""
+        patience, best = self.setting.patience, self.best
+        if patience is None or best is None or self.position.batches or not self.setting.resumes:
+            return False
+        return self.position.epochs - best.point.position.epochs >= patience
 
     def here(self) -> Point:
         """Where training stands."""
@@ -205,6 +259,11 @@ class Loop:
         elif self.position.epochs - self.best.point.position.epochs >= patience:
             self.stopping = True
 
+    def restore_best(self) -> None:
+        """Back to the best epoch, where one ends and patience looks for it."""
+        if self.best is not None and self.position.batches == 0:
+            self.restore(self.best.point)
+
     def restore(self, point: Point) -> None:
         """Back to a point: parameters, state and generator, so that training goes on from there."""
         self.model, self.position = point.model, point.position
@@ -217,13 +276,17 @@ class Loop:
             self.start,
             parameters=parameters,
             optimizer_state=state,
-            generator_state=dict(self.generator.bit_generator.state),
+            generator_state=self.generator_state(),
             history=tuple(self.history),
             position=self.position,
             best=self.kept_best(),
             seconds=self.start.seconds + self.seconds,
             numpy_version=np.__version__,
         )
+
+    def generator_state(self) -> dict[str, Any]:
+        """As it is, or in the midst of an epoch as it was before the epoch's order was drawn."""
+        return self.drawn_from if self.position.batches else dict(self.generator.bit_generator.state)
 
     def kept_best(self) -> BestEpoch | None:
         """The best epoch, when training pauses elsewhere."""

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fwfm_gpu.model import FwFM
 
 __all__ = [
+    "CheckpointError",
     "DeviceError",
     "DeviceMemoryError",
     "DivergenceError",
@@ -82,6 +83,27 @@ class MissingStateError(FwfmError, RuntimeError):
 
 class ModelFileError(FwfmError, ValueError):
     """A file that is not an intact model file of a known version."""
+
+
+class CheckpointError(FwfmError, OSError):
+    """A directory of checkpoints that cannot be used: the system refuses to write or read there.
+
+    Attributes
+    ----------
+    model : FwFM or None
+        What was reached when a checkpoint could not be written in the midst of training; None before it began.
+    errno : int or None
+        The system's number, where it gave one.
+    """
+
+    def __init__(self, message: str, *, model: FwFM | None = None, errno: int | None = None) -> None:
+        super().__init__(message)
+        self.model = model
+        self.errno = errno
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As `DivergenceError`'s."""
+        return partial(type(self), model=self.model, errno=self.errno), self.args
 
 
 class DivergenceError(FwfmError, RuntimeError):

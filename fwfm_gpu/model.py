@@ -296,6 +296,24 @@ class FwFM:
 
         write_file(path, *describe(self, optimizer_state))
 
+    def fingerprint(self, *, history: bool = False) -> str:
+        """SHA-256 in hex of what training has reached: equal for equal bits, on every engine and machine.
+
+        It covers parameters, optimizer state, the generator's state, epochs and batches done, the best epoch that is
+        kept, fields, classes, loss, and the options but for device, n_threads, device_memory and epochs. It leaves out
+        names and the encoder, times, versions, and what numerics 11 leaves out: R below its diagonal, and what a rule
+        keeps for an R that is held.
+
+        Parameters
+        ----------
+        history : bool
+            Cover losses and metrics too, which two engines may report with other last digits: for two runs on one
+            engine and machine.
+        """
+        from fwfm_gpu.fingerprints import fingerprint_model
+
+        return fingerprint_model(self, history)
+
     def continue_training(
         self,
         X: Any,

@@ -23,13 +23,15 @@ from fwfm_gpu.options import Options
 from fwfm_gpu.parameters import Array, Counts, OptimizerState, Parameters
 from fwfm_gpu.version import __version__
 
-__all__ = ["describe", "load", "restore"]
+__all__ = ["comparable_options", "describe", "describe_columns", "load", "plain", "plain_loss", "restore"]
 
 Arrays = dict[str, Array]
 Document = dict[str, Any]
 
 NAMES = ("field_names", "feature_names")
+FREE = ("device", "n_threads", "device_memory", "epochs")  # options that change no bit of an epoch
 NUMBER = (int, float)
+LOSS = (*NUMBER, str)  # "inf", "-inf" or "nan", which JSON has no numbers for
 KINDS: dict[str, tuple[type, ...]] = {
     "package_version": (str,),
     "numpy_version": (str,),
@@ -44,10 +46,10 @@ KINDS: dict[str, tuple[type, ...]] = {
     "seconds": NUMBER,
     "data_fingerprint": (str, NoneType),
 }
-POSITION_KINDS: dict[str, tuple[type, ...]] = {"epochs": (int,), "batches": (int,), "loss": NUMBER}
+POSITION_KINDS: dict[str, tuple[type, ...]] = {"epochs": (int,), "batches": (int,), "loss": LOSS}
 RECORD_KINDS: dict[str, tuple[type, ...]] = {
     "epoch": (int,),
-    "loss": (*NUMBER, NoneType),
+    "loss": (*LOSS, NoneType),
     "metrics": (dict,),
     "seconds": NUMBER,
     "rows_per_second": NUMBER,
@@ -84,19 +86,28 @@ def load(path: str | os.PathLike[str], *, device: str = "auto") -> FwFM:
     return model
 
 
-def describe(model: FwFM, optimizer_state: bool = True) -> tuple[Arrays, Document]:
-    """What a file holds of a model."""
-    trained, state = model.trained, model.trained.optimizer_state if optimizer_state else None
-    arrays = dict(trained.parameters.arrays())
-    arrays["fields"] = model.columns.fields
+def describe_columns(model: FwFM) -> tuple[Arrays, Document]:
+    """What a file holds of a model that training does not change, its options aside; large where names are many."""
+    arrays, document = {"fields": model.columns.fields}, {}
     for name in NAMES:
         if (strings := getattr(model.columns, name)) is not None:
             put_strings(arrays, name, strings)
     if model.columns.encoder is not None:
         encoder_arrays, encoder = model.columns.encoder.describe()
         put_encoder(arrays, encoder_arrays)
+        document["encoder"] = plain(encoder)
     if model.labels is not None:
         put_labels(arrays, model.labels.classes)
+    return arrays, document
+
+
+def describe(
+    model: FwFM, optimizer_state: bool = True, columns: tuple[Arrays, Document] | None = None
+) -> tuple[Arrays, Document]:
+    """What a file holds of a model; ``columns`` is what `describe_columns` gave before."""
+    trained, state = model.trained, model.trained.optimizer_state if optimizer_state else None
+    column_arrays, column_document = describe_columns(model) if columns is None else columns
+    arrays = {**trained.parameters.arrays(), **column_arrays}
     if state is not None:
         put_state(arrays, state)
     document = {
@@ -108,13 +119,12 @@ def describe(model: FwFM, optimizer_state: bool = True) -> tuple[Arrays, Documen
         "labels": None if model.labels is None else model.labels.classes.dtype.str,
         "optimizer_state": state is not None,
         "generator_state": plain(trained.generator_state),
-        "position": asdict(trained.position),
-        "history": [plain(asdict(record)) for record in trained.history],
+        "position": with_any_loss(asdict(trained.position)),
+        "history": [plain_record(record) for record in trained.history],
         "seconds": trained.seconds,
         "data_fingerprint": trained.data_fingerprint,
+        **column_document,
     }
-    if model.columns.encoder is not None:
-        document["encoder"] = plain(encoder)
     if optimizer_state and trained.best is not None:
         put_best(arrays, document, trained.best)
     return arrays, document
@@ -208,6 +218,14 @@ def plain_options(options: Options) -> Document:
     return document
 
 
+def comparable_options(options: Options) -> Document:
+    """The options that say what training computes, in one form: not where it runs, and not how far it goes."""
+    document = plain_options(options)
+    if isinstance(weights := document["class_weight"], list):
+        document["class_weight"] = sorted(weights, key=repr)
+    return {name: value for name, value in document.items() if name not in FREE}
+
+
 def restored_options(document: Document) -> Options:
     """The options of a file, but for the number of threads: that was of the machine that trained."""
     class_weight = document["class_weight"]
@@ -231,19 +249,41 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def plain_record(record: EpochRecord) -> Document:
+    """A record as JSON."""
+    return with_any_loss({**plain(asdict(record)), "loss": record.loss})
+
+
+def with_any_loss(document: Document) -> Document:
+    """A loss may have overflowed."""
+    return {**document, "loss": plain_loss(document["loss"])}
+
+
+def plain_loss(value: float) -> float | str:
+    """A loss as JSON can hold it: one that is not finite by its name."""
+    return value if math.isfinite(value) else str(float(value))
+
+
+def restored_loss(value: Any) -> float:
+    """What `plain_loss` made of it."""
+    if type(value) in NUMBER or value in ("inf", "-inf", "nan"):
+        return float(value)
+    raise TypeError(f"loss should be a number, is {value!r}")
+
+
 def restored_position(document: Document) -> Position:
     """Where training stood."""
     check_kinds(document, POSITION_KINDS)
-    return Position(**document)
+    return Position(**{**document, "loss": restored_loss(document["loss"])})
 
 
 def restored_record(document: Document) -> EpochRecord:
-    """A record; what was not finite is NaN."""
+    """A record, to the last digit."""
     check_kinds(document, RECORD_KINDS)
     if not all(type(value) in NUMBER for value in document["metrics"].values()):
         raise TypeError(f"metrics should be numbers, are {document['metrics']!r}")
-    record = EpochRecord(**document)
-    return record if record.loss is not None else EpochRecord(**{**document, "loss": math.nan})
+    loss = math.nan if document["loss"] is None else restored_loss(document["loss"])  # None: as files once said it
+    return EpochRecord(**{**document, "loss": loss})
 
 
 def put_best(arrays: Arrays, document: Document, best: BestEpoch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from fwfm_gpu.labels import Labels, row_weights
 from fwfm_gpu.model import Columns
 from fwfm_gpu.options import Options
 from fwfm_gpu.parameters import Array
+
+if TYPE_CHECKING:
+    from fwfm_gpu.evaluation import Evaluation
 
 __all__ = ["Problem", "Settled", "check_rows", "fingerprint", "hold_out", "make_problem", "training_part"]
 
@@ -115,7 +118,7 @@ def training_part(problem: Problem, visited: Array) -> Problem:
     return replace(problem, visited=visited)
 
 
-def fingerprint(problem: Problem, backend: Backend | None = None) -> str:
+def fingerprint(problem: Problem | Evaluation, backend: Backend | None = None) -> str:
     """SHA-256 of rows, targets and weights, hexadecimal; rows on a device need the engine that opens them."""
     of_rows = problem.rows.fingerprint() if backend is None else fingerprint_rows(backend, problem.rows)
     digest = hashlib.sha256(of_rows.encode())

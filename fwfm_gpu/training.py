@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from os import PathLike
 from typing import Any
 
 import numpy as np
 
 from fwfm_gpu.backends import Backend, fetch_array, get_backend
 from fwfm_gpu.callbacks import Callback, Callbacks, Status
+from fwfm_gpu.checkpoints import Checkpointing, Terms
 from fwfm_gpu.encoding import FieldEncoder
 from fwfm_gpu.epochs import Loop, Setting
-from fwfm_gpu.errors import InputTypeError, OptionError
+from fwfm_gpu.errors import InputTypeError, OptionError, StreamWarning
 from fwfm_gpu.evaluation import EvalSets, fetch_sets, make_evaluations
 from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.io.tables import is_table
@@ -35,7 +38,16 @@ from fwfm_gpu.row_norms import normalize_rows
 from fwfm_gpu.stream_sources import is_source
 from fwfm_gpu.stream_training import FIT_ROWS, Reading, read_table, start_stream
 
-__all__ = ["CallbackLike", "Given", "fetch_targets", "run_loop", "start_parameters", "start_state", "train"]
+__all__ = [
+    "CallbackLike",
+    "Given",
+    "fetch_targets",
+    "run_loop",
+    "start_parameters",
+    "start_state",
+    "train",
+    "warn_of_streams",
+]
 
 CallbackLike = Callback | Callable[[Status], bool | None]
 
@@ -50,6 +62,7 @@ class Given:
     progress: bool | str = "auto"
     eval_metric: Metrics | None = None  # None: as in the options
     group: Any = None
+    checkpointing: Checkpointing = field(default_factory=Checkpointing)
 
     @property
     def group_column(self) -> str | None:
@@ -111,6 +124,9 @@ def train(
     seed: int = 0,
     callbacks: Iterable[CallbackLike] = (),
     progress: bool | str = "auto",
+    checkpoint: str | PathLike[str] | None = None,
+    checkpoint_every: int | None = None,
+    resume: str | PathLike[str] | None = None,
 ) -> FwFM:
     """Train a Field-weighted Factorization Machine (Pan et al., WWW 2018).
 
@@ -202,6 +218,16 @@ def train(
         Called during training; one that returns True stops it.
     progress : bool or "auto"
         True: a bar (tqdm). ``"auto"``: a bar on a terminal, else log lines.
+    checkpoint : str or path-like, optional
+        A directory, made if missing, to which it is written where training stands: in one step, durably, and the
+        checkpoint before stays. Also when training ends, or stops by Ctrl-C. Each is a model file.
+    checkpoint_every : int, optional
+        After so many batches, and each multiple of that, counted over the whole training. Without it, after each
+        epoch.
+    resume : str or path-like, optional
+        A directory of checkpoints; training goes on from the newest as if it had never stopped, to the same bits, and
+        starts afresh where there is none yet. Data and options must be those of the checkpoint, but for device,
+        n_threads, device_memory and epochs. ``checkpoint`` may name the same directory.
 
     Returns
     -------
@@ -217,12 +243,16 @@ def train(
         The named device is not there.
     DivergenceError
         A score or a parameter became infinite or NaN; carries the model of the last finite epoch.
+    CheckpointError
+        A checkpoint cannot be written or read; carries the model that was reached.
     """
     passed = locals()
     options = Options(**{name: passed[name] for name in Options.__dataclass_fields__})
     if eval_metric is None:
         raise OptionError('eval_metric must be "auto", the name of a metric, a callable or a list of those; got None.')
-    given = Given(sample_weight, eval_set, callbacks, progress, group=group)
+    checkpointing = Checkpointing(checkpoint, checkpoint_every, resume)
+    checkpointing.open_directory()
+    given = Given(sample_weight, eval_set, callbacks, progress, group=group, checkpointing=checkpointing)
     reading = Reading.of((label, weight, given.group_column), columns, encoder, (fit_rows, fields))
     if is_source(X, y):
         return start_stream(X, options, given, reading)
@@ -312,16 +342,41 @@ def run_loop(
     def make_model(trained: Trained) -> FwFM:
         return FwFM(options, settled.loss, settled.labels, settled.columns, trained)
 
+    evaluations = make_evaluations(settled, sets, problem, held, (given.sample_weight, given.group))
+
+    def make_terms() -> Terms:
+        given_sets = () if given.eval_set is None else evaluations  # those held out follow from the rest
+        evaluated = [[evaluation.name, fingerprint(evaluation, backend)] for evaluation in given_sets]
+        return Terms(settled, start_point.data_fingerprint, evaluated)
+
+    found, checkpoints = given.checkpointing.open(make_terms)
+    if found is not None:
+        warn_of_streams(found.model.trained, options)
+        start_point, epochs = found.model.trained, options.epochs - found.model.trained.position.epochs
     setting = Setting(
         backend=backend,
         recipe=options.recipe(settled.loss),
-        evaluations=make_evaluations(settled, sets, problem, held, (given.sample_weight, given.group)),
+        evaluations=evaluations,
         callbacks=Callbacks(given.callbacks, first=make_progress(given.progress)),
         shuffle=options.shuffle,
         patience=options.patience,
         min_delta=options.min_delta,
         make_model=make_model,
+        checkpoints=checkpoints,
+        resumes=found is not None,
     )
     if passes is None:
         passes = MemoryPasses(backend, problem, options.batch_size)
     return make_model(Loop(setting, passes, start_point).run(epochs))
+
+
+def warn_of_streams(trained: Trained, options: Options) -> None:
+    """Orders are drawn anew, and another NumPy may draw others."""
+    holds_out = options.validation_fraction is not None and options.validation == "random"
+    if trained.numpy_version != np.__version__ and (options.shuffle or holds_out):
+        warnings.warn(
+            f"the model was trained with NumPy {trained.numpy_version}, and this is {np.__version__}: NumPy does not "
+            "promise the same row orders across versions (numerics 8).",
+            StreamWarning,
+            stacklevel=5,
+        )

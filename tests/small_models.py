@@ -45,3 +45,17 @@ def scripted(values, higher_is_better=False, name="scripted"):
 
 def values_of(model, name):
     return [record.metrics[name] for record in model.history]
+
+
+LINEAR = {"loss": "squared", "n_factors": 0, "optimizer": "sgd", "shuffle": False, "batch_size": 1, "l2_linear": 0.0}
+HUGE = 3e38  # times a weight above 1.134 it is beyond float32
+
+
+def slow_fuse():
+    """Rows, targets and options: the huge row, 2, weighs nothing; row 0 makes the weight of its column grow.
+
+    That weight is 2 * (1 - 0.8**t) after t epochs at a learning rate of 0.1: 1.18 after the fourth.
+    """
+    X = np.array([[1.0, 0.0], [0.0, 0.5], [HUGE, 0.0], [0.0, 0.25]])
+    y, weight = np.array([4.0, 0.0, 0.0, 0.0]), np.array([1.0, 0.0, 0.0, 0.0])
+    return X, y, {**LINEAR, "sample_weight": weight, "learning_rate": 0.1, "fields": [0, 1]}

@@ -32,7 +32,7 @@ FLOORS = {
             "training epochs problem callbacks progress interruption history options model model_document model_file "
             "device_memory field_pairs scorer row_encoder "
             "continuation passes stream_sources stream_survey stream_passes stream_training "
-            "evaluation tuning_callbacks training_logs "
+            "checkpoints fingerprints evaluation tuning_callbacks training_logs "
             "model_names training_marks interactions field_strengths contributions explanations",
             "estimators report report_sections report_fields report_findings report_charts report_html "
             "verify tuning demo info warmup",

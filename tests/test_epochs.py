@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from small_models import LOSSES, RULES, bits, make_rows, scripted, train, values_of
+from small_models import LOSSES, RULES, bits, make_rows, scripted, slow_fuse, train, values_of
 
 from fwfm_gpu.errors import DivergenceError
 from fwfm_gpu.metrics import evaluate, resolve_metrics
@@ -165,20 +165,6 @@ def test_auc_may_steer():
 
 
 # divergence
-
-
-LINEAR = {"loss": "squared", "n_factors": 0, "optimizer": "sgd", "shuffle": False, "batch_size": 1, "l2_linear": 0.0}
-HUGE = 3e38  # times a weight above 1.134 it is beyond float32
-
-
-def slow_fuse():
-    """Rows, targets and options: the huge row, 2, weighs nothing; row 0 makes the weight of its column grow.
-
-    That weight is 2 * (1 - 0.8**t) after t epochs at a learning rate of 0.1: 1.18 after the fourth.
-    """
-    X = np.array([[1.0, 0.0], [0.0, 0.5], [HUGE, 0.0], [0.0, 0.25]])
-    y, weight = np.array([4.0, 0.0, 0.0, 0.0]), np.array([1.0, 0.0, 0.0, 0.0])
-    return X, y, {**LINEAR, "sample_weight": weight, "learning_rate": 0.1, "fields": [0, 1]}
 
 
 @pytest.mark.parametrize("batch_size, batch", [(1, 3), (2, 2), (4, 1)])

@@ -22,6 +22,7 @@ BUILTIN = {
     "MissingStateError": (RuntimeError,),
     "ModelFileError": (ValueError,),
     "DivergenceError": (RuntimeError,),
+    "CheckpointError": (OSError,),
 }
 WARNINGS = ("InterruptedTrainingWarning", "StreamWarning")
 
@@ -66,4 +67,11 @@ def test_divergence_carries_its_place_and_a_model(model):
 def test_divergence_travels_between_processes(model, travel):
     error = travel(errors.DivergenceError("so it went", epoch=3, batch=7, model=model))
     assert (str(error), error.epoch, error.batch) == ("so it went", 3, 7)
+    np.testing.assert_array_equal(error.model.predict(np.eye(3)), model.predict(np.eye(3)))
+
+
+@pytest.mark.parametrize("travel", [copy.copy, copy.deepcopy, lambda error: pickle.loads(pickle.dumps(error))])
+def test_a_checkpoint_error_travels_between_processes(model, travel):
+    error = travel(errors.CheckpointError("no room", model=model, errno=28))
+    assert (str(error), error.errno) == ("no room", 28)
     np.testing.assert_array_equal(error.model.predict(np.eye(3)), model.predict(np.eye(3)))
