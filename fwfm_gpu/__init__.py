@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fwfm_gpu.report import report
     from fwfm_gpu.training import train
     from fwfm_gpu.training_logs import CSVLog, MLflowLog, TensorBoardLog
+    from fwfm_gpu.tuning import tune
     from fwfm_gpu.tuning_callbacks import OptunaPruning
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "load",
     "report",
     "train",
+    "tune",
 ]
 
 HOMES = {
@@ -68,6 +70,7 @@ HOMES = {
     "load": "model_document",
     "report": "report",
     "train": "training",
+    "tune": "tuning",
 }
 
 

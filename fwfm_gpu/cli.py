@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fwfm_gpu import cli_checks, cli_models, cli_predict, cli_train
+from fwfm_gpu import cli_checks, cli_models, cli_predict, cli_train, cli_tune
 from fwfm_gpu.cli_output import DONE, EXIT_CODES, FAULT, INTERRUPTED, REFUSED, TERMINATED, say
 from fwfm_gpu.errors import FwfmError, MissingExtraError
 from fwfm_gpu.interruption import terminable
@@ -51,6 +51,13 @@ COMMANDS = {
         "measure a model on a file",
         "Measure a model on a file that holds the truth.",
         cli_predict.EVALUATE_EXAMPLE,
+    ),
+    "tune": Command(
+        cli_tune.add_tune,
+        "search for good options",
+        "Search for the options that train the best model, within a number of trials or a time budget. Trials train "
+        "on the same rows, encoded once, and stop early; those that fall behind are ended.",
+        cli_tune.EXAMPLE,
     ),
     "inspect": Command(
         cli_models.add_inspect,

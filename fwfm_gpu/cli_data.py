@@ -81,6 +81,9 @@ def add_roles(parser: Any, label: str = "the column that is to be predicted") ->
     group = parser.add_argument_group("columns")
     group.add_argument("--label", metavar="COLUMN", help=f"{label}; libffm and libsvm files have it in front")
     group.add_argument("--weight", metavar="COLUMN", help="the weight of each row")
+    group.add_argument(
+        "--group", metavar="COLUMN", help="the user, query or page view of each row, for gauc, ndcg@10 and their like"
+    )
     return group
 
 

@@ -14,7 +14,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-__all__ = ["Flag", "add_flags", "flags_of", "given_flags", "list_of_words", "path_argument"]
+__all__ = [
+    "Flag",
+    "add_flags",
+    "flags_of",
+    "given_flags",
+    "list_of_words",
+    "one_or_more_words",
+    "path_argument",
+    "whole",
+]
 
 FILE = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}  # what shtab completes a path with
 SHOWN = 200  # characters of a help text, beyond its first sentence

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,10 @@ from fwfm_gpu.cli_flags import list_of_words, path_argument
 from fwfm_gpu.cli_output import DONE, FAILED, Remarks, add_json, print_json, print_lines, say
 from fwfm_gpu.cli_train import check_target
 from fwfm_gpu.errors import InputError, OptionError
+from fwfm_gpu.evaluation import read_group
 from fwfm_gpu.io.table_files import write_parquet
-from fwfm_gpu.labels import encode_targets
-from fwfm_gpu.metrics import METRICS, evaluate, resolve_metrics
+from fwfm_gpu.labels import encode_targets, row_weights
+from fwfm_gpu.metrics import defined_metrics, evaluate, resolve_metrics
 from fwfm_gpu.model import FwFM
 from fwfm_gpu.model_document import load
 from fwfm_gpu.numerics import sigmoid64, softmax64
@@ -73,7 +74,9 @@ def add_evaluate(parser: ArgumentParser) -> None:
     """The options of ``fwfm-gpu evaluate``."""
     add_model(parser)
     add_data(parser)
-    parser.add_argument("--metric", type=list_of_words, metavar="NAMES", help="which (default: all that fit the model)")
+    parser.add_argument(
+        "--metric", type=list_of_words, metavar="NAMES", help="which, as auc or ndcg@10 (default: all that fit)"
+    )
     parser.add_argument(
         "--require", action="append", type=requirement, metavar="TEST", help="exit with 1 unless it holds: 'auc>=0.78'"
     )
@@ -104,7 +107,7 @@ def run_predict(parsed: Namespace) -> int:
     with Remarks():
         parts = predicted(model, parsed, counts)
         write_predictions(parsed, parts)
-    remark_unknown(counts)
+    remark_unknown(counts["unknown"])
     if to_file:
         done = {"model": parsed.model, "data": parsed.data, "out": parsed.out, "rows": counts["rows"]}
         done |= {"entries_left_out": counts["unknown"], "seconds": round(time.perf_counter() - began, 3)}
@@ -184,49 +187,64 @@ def lines_of_json(file: Any, columns: Columns, first: bool) -> None:
         file.write(json.dumps(dict(zip(columns, row, strict=True))) + "\n")
 
 
-def remark_unknown(counts: dict[str, int]) -> None:
+def remark_unknown(entries: int) -> None:
     """Features that the model has not seen contribute nothing; many of them are a sign of another numbering."""
-    if counts["unknown"]:
-        say(
-            f"fwfm-gpu: {counts['unknown']:,} entries are of features that the model does not know: left out",
-            to=sys.stderr,
-        )
+    if entries:
+        say(f"fwfm-gpu: {entries:,} entries are of features that the model does not know: left out", to=sys.stderr)
 
 
 def run_evaluate(parsed: Namespace) -> int:
     """Metrics, and whether they are as required."""
     model = load(parsed.model, device=parsed.device)
-    fitting = [name for name, metric in METRICS.items() if model.loss in metric.losses]
-    names = list(dict.fromkeys([*(parsed.metric or fitting), *(name for name, _, _ in parsed.require or ())]))
-    metrics = resolve_metrics(names, model.loss)
-    scores, y, weight, counts = scored(model, parsed)
-    found = {score.name: score.value for score in evaluate(metrics, model.loss, scores, y, weight)}
-    remark_unknown(counts)
-    failed = [
-        f"{name}{sign}{value:g}" for name, sign, value in parsed.require or () if not SIGNS[sign](found[name], value)
-    ]
-    if parsed.json:
-        print_json({"model": parsed.model, "data": parsed.data, "rows": len(y), "metrics": found, "failed": failed})
+    file = score_file(model, parsed)
+    required = [name for name, _, _ in parsed.require or ()]
+    if parsed.metric or required:
+        names = list(dict.fromkeys([*(parsed.metric or ()), *required]))
+        metrics = resolve_metrics(names, model.loss, file.group)
     else:
-        print_lines({"rows": f"{len(y):,}"} | {name: f"{value:.6f}" for name, value in found.items()})
+        metrics = defined_metrics(model.loss, file.y, file.weight, file.group)
+    found = {score.name: score.value for score in evaluate(metrics, model.loss, file.s, file.y, file.weight)}
+    remark_unknown(file.unknown)
+    tests = [(f"{name}{sign}{value:g}", SIGNS[sign](found[name], value)) for name, sign, value in parsed.require or ()]
+    failed = [test for test, holds in tests if not holds]
+    if parsed.json:
+        print_json(
+            {"model": parsed.model, "data": parsed.data, "rows": len(file.y), "metrics": found, "failed": failed}
+        )
+    else:
+        print_lines({"rows": f"{len(file.y):,}"} | {name: f"{value:.6f}" for name, value in found.items()})
     for test in failed:
         say(f"fwfm-gpu: not so: {test}", to=sys.stderr)
     return FAILED if failed else DONE
 
 
-def scored(model: FwFM, parsed: Namespace) -> tuple[Array, Array, Array | None, dict[str, int]]:
-    """Scores (rows, C), targets and weights of the whole file."""
-    parts, counts = [], {"unknown": 0}
+@dataclass(frozen=True)
+class Scored:
+    """A whole file as a model scored it."""
+
+    s: Array  # (rows, C)
+    y: Array  # (rows,) float64
+    weight: Array | None
+    group: Array | None  # numbers
+    unknown: int  # entries left out
+
+
+def score_file(model: FwFM, parsed: Namespace) -> Scored:
+    """The file in parts: only scores, targets, weights and groups are kept."""
+    parts: list[tuple[Array, ...]] = []
+    unknown = 0
     with Remarks():
         for examples in iterate_examples(parsed, model):
             if examples.y is None:
-                raise OptionError(f"{os.fsdecode(parsed.data)}: which column holds the truth? Say --label COLUMN.")
+                raise OptionError(f"{parsed.data}: which column holds the truth? Say --label COLUMN.")
             s = model.decision_function(examples.X)
             y, _ = encode_targets(examples.y, model.loss, model.labels)
-            parts.append((s if model.loss == "softmax" else s[:, None], y, examples.weight))
-            counts["unknown"] += examples.unknown
+            more = (part for part in (examples.weight, examples.group) if part is not None)
+            parts.append((s if model.loss == "softmax" else s[:, None], y, *more))
+            unknown += examples.unknown
     if not parts:
         raise InputError(f"{parsed.data}: expected at least one row, got none.")
-    scores, targets, weights = (list(column) for column in zip(*parts, strict=True))
-    weight = None if weights[0] is None else np.concatenate(weights).astype(np.float64)
-    return np.concatenate(scores), np.concatenate(targets), weight, counts
+    s, y, *more_columns = (np.concatenate(column) for column in zip(*parts, strict=True))
+    weight = more_columns.pop(0) if parsed.weight else None
+    group = more_columns.pop(0) if parsed.group else None
+    return Scored(s, y, row_weights(y, model.labels, weight, None), read_group(group, len(y)), unknown)

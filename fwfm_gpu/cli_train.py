@@ -41,6 +41,7 @@ examples:
 
 The same data, options and seed give the same model to the bit, on every device.
 """
+CHECKPOINTS = ("checkpoint", "checkpoint_every", "resume")
 ENGINES = {
     "numpy": "NumPy",
     "cpu": "compiled for the processor; the first run on a machine takes up to a minute to compile",
@@ -64,6 +65,11 @@ GROUPS = {  # what is in none of them comes under "more options"
 def option_flags() -> dict[str, Flag]:
     """A flag for each option of ``train`` that a command line can hold."""
     return flags_of(train, [entry.name for entry in fields(Options)])
+
+
+def checkpoint_flags() -> dict[str, Flag]:
+    """Those on where training stands, which are no part of a model's options."""
+    return flags_of(train, CHECKPOINTS)
 
 
 def add_options(parser: ArgumentParser, without: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -90,8 +96,15 @@ def add_train(parser: ArgumentParser) -> None:
     add_encoding(parser, columns)
     add_parsing(parser)
     held = add_options(parser)["held-out rows"]
-    path_argument(held, "--valid", metavar="FILE", help="a file to evaluate on after each epoch, in the format of DATA")
+    path_argument(
+        held,
+        "--valid",
+        action="append",
+        metavar="FILE",
+        help="evaluate on this file after each epoch; repeated, on several, of which the first one steers",
+    )
     going_on = parser.add_argument_group("going on")
+    add_flags(going_on, checkpoint_flags().values())
     path_argument(
         going_on,
         "--continue",
@@ -109,11 +122,13 @@ def run_train(parsed: Namespace) -> int:
     former = None if parsed.former is None else load(parsed.former)
     with Remarks() as remarks, log_lines(sys.stderr):
         options = given_flags(parsed, option_flags())
-        passed: dict[str, Any] = {"progress": False if parsed.quiet else "auto"}
+        passed: dict[str, Any] = {"progress": False if parsed.quiet else "auto", **given_flags(parsed, CHECKPOINTS)}
         encoder = make_encoder(parsed) if former is None else former.columns.encoder
         examples = read_examples(parsed, parsed.data, None if former is None else encoder)
         if examples.weight is not None:
             passed["sample_weight"] = examples.weight
+        if examples.group is not None and "validation_fraction" in options:
+            passed["group"] = examples.group
         rows = examples.X
         if not isinstance(rows, FieldMatrix) and encoder is not None:
             rows = encoder.fit_transform(rows) if former is None else encoder.transform(rows)
@@ -137,10 +152,12 @@ def run_train(parsed: Namespace) -> int:
     return DONE if remarks.ended is None else remarks.ended
 
 
-def read_valid(parsed: Namespace, rows: FieldMatrix) -> tuple[Any, ...]:
-    """The rows of ``--valid``, read as the others were."""
-    valid = read_like(parsed, parsed.valid, rows)
-    return (valid.X, valid.y) if valid.weight is None else (valid.X, valid.y, valid.weight)
+def read_valid(parsed: Namespace, rows: FieldMatrix) -> Any:
+    """The rows of ``--valid``, read as the others were; several files by their names."""
+    read = [read_like(parsed, path, rows) for path in parsed.valid]
+    sets = [(one.X, one.y, one.weight, one.group) for one in read]
+    names = [Path(path).name for path in parsed.valid]
+    return sets[0] if len(sets) == 1 else dict(zip(names, sets, strict=True))
 
 
 def go_on(model: FwFM, rows: FieldMatrix, y: Any, options: dict[str, Any], passed: dict[str, Any]) -> FwFM:

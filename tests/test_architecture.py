@@ -35,7 +35,7 @@ FLOORS = {
             "checkpoints fingerprints evaluation tuning_callbacks training_logs "
             "model_names training_marks interactions field_strengths contributions explanations",
             "estimators report report_sections report_fields report_findings report_charts report_html "
-            "verify tuning demo info warmup",
+            "verify tuning tuned search_space demo info warmup",
             "cli cli_checks cli_data cli_encode cli_flags cli_models cli_output cli_predict cli_train cli_tune",
         ]
     )

@@ -155,6 +155,26 @@ def test_a_file_to_evaluate_on_steers(files, path, capsys):
     assert told["interrupted"] is False
 
 
+def test_several_files_and_groups(files, path, capsys):
+    given = [
+        "--group",
+        "member",
+        "--eval-metric",
+        "gauc,auc",
+        "--valid",
+        files / "test.csv",
+        "--valid",
+        files / "train.csv",
+    ]
+    run("train", files / "train.csv", "--label", "clicked", "--out", path, "--json", *NUMPY, *given)
+    told = json.loads(capsys.readouterr().out)
+    assert list(told["metrics"]) == ["test.csv/gauc", "test.csv/auc", "train.csv/gauc", "train.csv/auc"]
+    assert "member" not in fwfm_gpu.load(path, device="numpy").columns.field_names
+    held = ["--group", "member", "--eval-metric", "gauc", "--validation-fraction", "0.3"]
+    run("train", files / "train.csv", "--label", "clicked", "--out", path, "--json", *NUMPY, *held)
+    assert list(json.loads(capsys.readouterr().out)["metrics"]) == ["gauc"]
+
+
 def test_a_file_of_rows_to_evaluate_on(tmp_path, rows, path, capsys):
     write_libffm(tmp_path / "a.ffm", *rows)
     (tmp_path / "b.ffm").write_text("1 0:0:1 3:99:1\n0 0:1:1\n")
