@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from fwfm_gpu.device_memory import estimate_memory
     from fwfm_gpu.encoding import FieldEncoder
     from fwfm_gpu.errors import FwfmError, FwfmWarning
+    from fwfm_gpu.estimators import FwFMClassifier as FwFMClassifier
+    from fwfm_gpu.estimators import FwFMRegressor as FwFMRegressor
     from fwfm_gpu.evaluation import evaluate
     from fwfm_gpu.field_matrix import FieldMatrix
     from fwfm_gpu.model import FwFM
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from fwfm_gpu.tuning import tune
     from fwfm_gpu.tuning_callbacks import OptunaPruning
 
+# Without the estimators, which need scikit-learn: a star import must not.
 __all__ = [
     "CSVLog",
     "Callback",
@@ -59,6 +62,8 @@ HOMES = {
     "FieldEncoder": "encoding",
     "FieldMatrix": "field_matrix",
     "FwFM": "model",
+    "FwFMClassifier": "estimators",
+    "FwFMRegressor": "estimators",
     "FwfmError": "errors",
     "FwfmWarning": "errors",
     "MLflowLog": "training_logs",
@@ -86,4 +91,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return sorted({*__all__, *HOMES})

@@ -44,6 +44,7 @@ class Setting:
     make_model: Callable[[Trained], FwFM]
     checkpoints: Checkpoints | None = None
     resumes: bool = False  # from a checkpoint: of this very training
+    interruption: Interruption | None = None  # the caller's, who then sees to what Ctrl-C leads to
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ class Loop:
     def run(self, epochs: int) -> Trained:
         """So many more epochs, fewer when something stops them."""
         self.last = self.position.epochs + epochs
-        with Interruption() as self.interruption:
+        with self.setting.interruption or Interruption() as self.interruption:
             try:
                 self.stopping = self.tell("begin") or self.interruption.requested or self.ended_early()
                 while self.position.epochs < self.last and not self.stopping:
@@ -110,17 +111,22 @@ class Loop:
             finally:
                 self.tell("end")
         if self.cut_short:
+            self.warn_of_interruption()
+        else:
+            self.restore_best()
+        return self.snapshot()
+
+    def warn_of_interruption(self) -> None:
+        """Say where training stopped, unless the caller does."""
+        if self.setting.interruption is None:
             warnings.warn(
                 f"{self.interruption.cause}: training stopped in epoch {self.position.epochs + 1} after "
                 f"{self.position.batches} of {self.batches} batches. The model is as of the last finished batch; "
                 f"{'continue_training' if self.setting.checkpoints is None else 'train(..., resume=...)'} goes on "
                 "there.",
                 InterruptedTrainingWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
-        else:
-            self.restore_best()
-        return self.snapshot()
 
     def run_epoch(self) -> None:
         """The rest of the current epoch, its record and its evaluation."""

@@ -193,7 +193,7 @@ def row_weights(targets: Array, labels: Labels | None, sample_weight: object, cl
             weight = weight * class_weights(targets, labels, class_weight)[targets.astype(np.intp)]
         refuse_infinite(weight, "sample_weight times class_weight")
     if not np.any(weight):
-        raise InputError(f"the weights of all {len(weight)} rows are 0. Give at least one row a weight above 0.")
+        raise InputError(f"the weights of all {len(weight)} rows are zero. Give at least one row a weight above 0.")
     return weight
 
 

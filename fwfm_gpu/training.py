@@ -18,8 +18,9 @@ from fwfm_gpu.epochs import Loop, Setting
 from fwfm_gpu.errors import InputTypeError, OptionError, StreamWarning
 from fwfm_gpu.evaluation import EvalSets, fetch_sets, make_evaluations
 from fwfm_gpu.field_matrix import FieldMatrix
+from fwfm_gpu.interruption import Interruption
 from fwfm_gpu.io.tables import is_table
-from fwfm_gpu.labels import choose_loss, encode_targets
+from fwfm_gpu.labels import Labels, choose_loss, encode_targets
 from fwfm_gpu.model import Columns, FwFM, Trained
 from fwfm_gpu.options import Metrics, Options
 from fwfm_gpu.parameters import OptimizerState, Parameters
@@ -41,8 +42,11 @@ from fwfm_gpu.stream_training import FIT_ROWS, Reading, read_table, start_stream
 __all__ = [
     "CallbackLike",
     "Given",
+    "check_metric",
     "fetch_targets",
+    "make_untrained",
     "run_loop",
+    "start",
     "start_parameters",
     "start_state",
     "train",
@@ -63,6 +67,7 @@ class Given:
     eval_metric: Metrics | None = None  # None: as in the options
     group: Any = None
     checkpointing: Checkpointing = field(default_factory=Checkpointing)
+    interruption: Interruption | None = None  # of a caller that sees to Ctrl-C itself: no warning then
 
     @property
     def group_column(self) -> str | None:
@@ -248,8 +253,7 @@ def train(
     """
     passed = locals()
     options = Options(**{name: passed[name] for name in Options.__dataclass_fields__})
-    if eval_metric is None:
-        raise OptionError('eval_metric must be "auto", the name of a metric, a callable or a list of those; got None.')
+    check_metric(eval_metric)
     checkpointing = Checkpointing(checkpoint, checkpoint_every, resume)
     checkpointing.open_directory()
     given = Given(sample_weight, eval_set, callbacks, progress, group=group, checkpointing=checkpointing)
@@ -265,6 +269,12 @@ def train(
             "with y, pass encoder.fit_transform(X) as X, and sample_weight and group as arrays."
         )
     return start(X, y, fields, options, given)
+
+
+def check_metric(eval_metric: Metrics | None) -> None:
+    """None stands for a function that a file could not keep, which a caller cannot mean."""
+    if eval_metric is None:
+        raise OptionError('eval_metric must be "auto", the name of a metric, a callable or a list of those; got None.')
 
 
 def start(X: Any, y: Any, fields: Any, options: Options, given: Given) -> FwFM:
@@ -293,6 +303,16 @@ def start(X: Any, y: Any, fields: Any, options: Options, given: Given) -> FwFM:
     drawn, print_of_data = dict(generator.bit_generator.state), fingerprint(problem, backend)
     start_point = Trained(parameters, state, drawn, data_fingerprint=print_of_data)
     return run_loop(session, start_point, options.epochs, given)
+
+
+def make_untrained(rows: FieldMatrix, options: Options, loss: str, labels: Labels | None) -> FwFM:
+    """A model that has seen no row yet, as ``train`` makes it before its first batch."""
+    settled = Settled(options, loss, labels, Columns.of(rows, options.normalize))
+    generator = np.random.default_rng(options.seed)
+    parameters = start_parameters(settled, generator)
+    state = start_state(options.recipe(loss), parameters)
+    trained = Trained(parameters, state, dict(generator.bit_generator.state))
+    return FwFM(options, loss, labels, settled.columns, trained)
 
 
 def fetch_targets(backend: Backend, y: Any, given: Given) -> tuple[Any, Given]:
@@ -364,6 +384,7 @@ def run_loop(
         make_model=make_model,
         checkpoints=checkpoints,
         resumes=found is not None,
+        interruption=given.interruption,
     )
     if passes is None:
         passes = MemoryPasses(backend, problem, options.batch_size)

@@ -34,7 +34,7 @@ FLOORS = {
             "continuation passes stream_sources stream_survey stream_passes stream_training "
             "checkpoints fingerprints evaluation tuning_callbacks training_logs "
             "model_names training_marks interactions field_strengths contributions explanations",
-            "estimators report report_sections report_fields report_findings report_charts report_html "
+            "estimators estimators_base report report_sections report_fields report_findings report_charts report_html "
             "verify tuning tuned search_space demo info warmup",
             "cli cli_checks cli_data cli_encode cli_flags cli_models cli_output cli_predict cli_train cli_tune",
         ]
@@ -50,7 +50,7 @@ PINNED = {
     "cupyx": ["backends/cuda.py"],
     "numba": ["backends/compiled.py", *INSTRUCTIONS],
     "llvmlite": INSTRUCTIONS,
-    "sklearn": ["estimators.py", "demo.py"],
+    "sklearn": ["estimators.py", "estimators_base.py", "demo.py"],
     "pyarrow": ["encoding.py", "io/"],
     "narwhals": ["encoding.py", "io/"],
     "matplotlib": ["report.py", "report_charts.py"],

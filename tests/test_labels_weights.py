@@ -101,7 +101,7 @@ def test_class_weights_by_equal_numbers(keys):
             "sample_weight holds strings, got '1' at row 0: weights are numbers",
         ),
         ([1, 2, "3", 4, 5], InputTypeError, "got '3' of type str at row 2"),
-        (np.zeros(5), InputError, "the weights of all 5 rows are 0"),
+        (np.zeros(5), InputError, "the weights of all 5 rows are zero"),
     ],
 )
 def test_refused_sample_weights(encoded, sample_weight, error, found):
@@ -123,7 +123,7 @@ def test_refused_sample_weights(encoded, sample_weight, error, found):
         ({"b": math.nan}, InputError, "class_weight['b'] must be finite and not negative, got nan"),
         ({"b": math.inf}, InputError, "class_weight['b'] must be finite and not negative, got inf"),
         ({"b": 10**400}, InputError, "class_weight['b'] must be finite"),
-        ({"a": 0, "b": 0, "c": 0}, InputError, "the weights of all 5 rows are 0"),
+        ({"a": 0, "b": 0, "c": 0}, InputError, "the weights of all 5 rows are zero"),
     ],
 )
 def test_refused_class_weights(encoded, class_weight, error, found):
@@ -143,5 +143,5 @@ def test_a_product_of_weights_that_overflows_is_named(encoded):
 
 
 def test_products_of_weights_that_all_vanish_are_refused(encoded):
-    with pytest.raises(InputError, match="the weights of all 5 rows are 0"):
+    with pytest.raises(InputError, match="the weights of all 5 rows are zero"):
         row_weights(*encoded, [1, 0, 1, 0, 1], {"a": 0})

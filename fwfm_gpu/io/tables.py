@@ -16,7 +16,7 @@ from fwfm_gpu.columns import Column, integer_column, read_column, read_vector, r
 from fwfm_gpu.errors import InputError, InputTypeError, MissingExtraError
 from fwfm_gpu.parameters import Array
 
-__all__ = ["Table", "is_table", "open_table"]
+__all__ = ["Table", "is_numeric", "is_table", "open_table"]
 
 EXPECTED = "a table must be a pandas, polars or pyarrow table, or a dict of arrays"
 
@@ -41,6 +41,24 @@ def is_table(value: Any) -> bool:
     """Whether it has named columns: a dict, or a frame of whichever library (asked of its type)."""
     kind = type(value)
     return isinstance(value, Mapping) or (hasattr(kind, "columns") and hasattr(kind, "shape"))
+
+
+def is_numeric(frame: Any) -> bool:
+    """Whether the declared type of every column is a number or a boolean. No value is read.
+
+    Raises
+    ------
+    InputTypeError
+        If it is no frame.
+    MissingExtraError
+        If it is no pandas frame, and narwhals or pyarrow is not installed.
+    """
+    dtypes = getattr(frame, "dtypes", ())
+    if len(dtypes) and all(hasattr(dtype, "kind") for dtype in dtypes):  # pandas, and who follows it
+        return all(dtype.kind in "biuf" for dtype in dtypes)
+    narwhals, _ = _import_readers(frame)
+    schema = _from_native(frame, narwhals).schema
+    return all(dtype.is_numeric() or dtype == narwhals.Boolean for dtype in schema.values())
 
 
 def open_table(table: Any) -> Table:
@@ -87,20 +105,10 @@ def _open_mapping(table: Mapping[Any, Any]) -> Table:
 
 
 def _open_frame(table: Any) -> Table:
-    try:
-        import narwhals
-        import pyarrow
-    except ImportError as error:
-        raise MissingExtraError(
-            f"a table of type {type(table).__name__} needs {error.name}: pip install 'fwfm-gpu[data]', or pass a dict "
-            "of arrays, which needs NumPy alone."
-        ) from error
+    narwhals, pyarrow = _import_readers(table)
     named = hasattr(type(table), "column_names")  # pyarrow, whose columns are no names
     names = _checked_names(list(table.column_names if named else table.columns))
-    try:
-        frame = narwhals.from_native(table, eager_only=True)
-    except TypeError as error:
-        raise InputTypeError(f"{EXPECTED}: got {type(table).__name__}. {_advice(table)}") from error
+    frame = _from_native(table, narwhals)
 
     def read(name: str) -> Column:
         series = frame[name]
@@ -114,6 +122,26 @@ def _open_frame(table: Any) -> Table:
             raise refusal(name, str(series.dtype), f" ({error})") from error
 
     return Table(names, len(frame), read)
+
+
+def _import_readers(table: Any) -> tuple[Any, Any]:
+    """narwhals and pyarrow."""
+    try:
+        import narwhals
+        import pyarrow
+    except ImportError as error:
+        raise MissingExtraError(
+            f"a table of type {type(table).__name__} needs {error.name}: pip install 'fwfm-gpu[data]', or pass a dict "
+            "of arrays, which needs NumPy alone."
+        ) from error
+    return narwhals, pyarrow
+
+
+def _from_native(table: Any, narwhals: Any) -> Any:
+    try:
+        return narwhals.from_native(table, eager_only=True)
+    except TypeError as error:
+        raise InputTypeError(f"{EXPECTED}: got {type(table).__name__}. {_advice(table)}") from error
 
 
 def _checked_names(names: Sequence[Any]) -> tuple[str, ...]:
