@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fwfm_gpu.errors import InputError, OptionError
+from fwfm_gpu.held_pairs import count_pairs
 from fwfm_gpu.model_names import Names
 from fwfm_gpu.parameters import Array
 from fwfm_gpu.text_table import lined_up, shortened, signed
 from fwfm_gpu.training_marks import trained_features, trained_pairs
 
 if TYPE_CHECKING:
+    from fwfm_gpu.field_matrix import FieldMatrix
     from fwfm_gpu.model import FwFM
 
 __all__ = ["Interaction", "Interactions", "top_interactions"]
@@ -52,6 +54,8 @@ class Interaction:
     strength : float
         What pairs are ranked by: ``|value|``; over several classes the norm of the values less their mean, since what
         a pair adds to all classes alike changes no probability.
+    rows : int or None
+        How many rows hold both features; None where no rows were given.
     """
 
     features: tuple[int, int]
@@ -60,6 +64,7 @@ class Interaction:
     field_names: tuple[str, str]
     values: tuple[float, ...]
     strength: float
+    rows: int | None = None
 
     @property
     def value(self) -> float:
@@ -95,7 +100,12 @@ class Interactions(tuple[Interaction, ...]):
         if self.labels:
             columns.append([shortened(self.labels[pair.leading], 24) for pair in shown])
             columns.append([text.lstrip("+") for text in signed(pair.strength for pair in shown)])
-        table = lined_up([heads, *zip(*columns, strict=True)], right=(0, 5, 7))
+        right = {0, 5, 7} if self.labels else {0, 5}
+        if shown[0].rows is not None:
+            right.add(len(heads))
+            heads.append("rows")
+            columns.append([str(pair.rows) for pair in shown])
+        table = lined_up([heads, *zip(*columns, strict=True)], right)
         return table if len(shown) == len(self) else f"{table}\n... {len(self) - len(shown)} more"
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -109,7 +119,9 @@ def made(pairs: Any, labels: tuple[Any, ...]) -> Interactions:
     return interactions
 
 
-def top_interactions(model: FwFM, n: int = 20, *, fields: Any = None, label: Any = None) -> Interactions:
+def top_interactions(
+    model: FwFM, n: int = 20, *, X: Any = None, min_rows: int = 1, fields: Any = None, label: Any = None
+) -> Interactions:
     """The strongest feature pairs that the model learned, by ``|R <v_i, v_j>|``: exact, also over millions of features.
 
     Only what training left a mark on counts: features that no training row held have random factors and are left out,
@@ -121,6 +133,11 @@ def top_interactions(model: FwFM, n: int = 20, *, fields: Any = None, label: Any
     ----------
     n : int
         How many; fewer come back where fewer pairs have a strength above 0.
+    X : optional
+        Rows, as for `decision_function`, on the host: only pairs that rows hold count. The model has a value for any
+        two features, also for two that never meet, and those are often its largest.
+    min_rows : int
+        With X: how many rows must hold a pair.
     fields : (str or int, str or int), optional
         One pair of fields, by name or number, the same twice for pairs within a field; marked by training or not.
     label : optional
@@ -135,26 +152,37 @@ def top_interactions(model: FwFM, n: int = 20, *, fields: Any = None, label: Any
     Raises
     ------
     InputError
-        ``fields`` are not two fields of the model.
+        ``fields`` are not two fields of the model; X has other columns than in training.
     OptionError
-        ``n`` is no positive integer; ``label`` is unknown, or the loss is not softmax.
+        ``n`` or ``min_rows`` is no positive integer, or there is no X for ``min_rows``; ``label`` is unknown, or the
+        loss is not softmax.
+    InputTypeError
+        X lies on a GPU.
 
     Notes
     -----
     Memory beyond the model: ``8 (C + 3)`` bytes per feature, and at most some 200 MB, whatever the number of pairs.
     Work: as many products as pairs of blocks have a bound above the n-th strength, which for trained factors is a small
-    part of all pairs. The worst case, all factors of equal norm, is all pairs.
+    part of all pairs. The worst case, all factors of equal norm, is all pairs. With X every pair of every row is looked
+    at instead, and memory is some 50 bytes for each different one.
     """
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-        raise OptionError(f"n must be a whole number, 1 or above; got {n!r}.")
+    for option, value in (("n", n), ("min_rows", min_rows)):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+            raise OptionError(f"{option} must be a whole number, 1 or above; got {value!r}.")
+    if X is None and min_rows > 1:
+        raise OptionError(f"min_rows needs rows to count: got min_rows={min_rows} and no X. Pass X.")
     names = Names.of(model)
     chosen = None if label is None else names.find_label(label)
     search = Search(model, slice(None) if chosen is None else slice(chosen, chosen + 1), int(n))
-    for p, q in asked_pairs(model, fields, names):
-        search.add(p, q)
-    search.run()
+    asked = asked_pairs(model, fields, names)
+    counts: list[int | None] = [None] * search.n
+    if X is None:
+        search.run(asked)
+    else:
+        counts = search.choose(model.columns.read(X, str(model.parameters.dtype)), asked, min_rows)
     pairs = []
-    for i, j, strength, values in zip(search.i, search.j, search.strength, search.values.T, strict=True):
+    found = zip(search.i, search.j, search.strength, search.values.T, counts, strict=False)
+    for i, j, strength, values, rows in found:
         p, q = (int(model.columns.fields[feature]) for feature in (i, j))
         pairs.append(
             Interaction(
@@ -164,6 +192,7 @@ def top_interactions(model: FwFM, n: int = 20, *, fields: Any = None, label: Any
                 field_names=(names.field(p), names.field(q)),
                 values=tuple(values.tolist()),
                 strength=float(strength),
+                rows=rows,
             )
         )
     return made(pairs, names.labels if chosen is None else ())
@@ -225,20 +254,33 @@ class Search:
         self.least = (k + 1) * float(T.tiny) if C == 1 else 2 * math.sqrt(C * float(T.tiny))  # what underflow may take
         side = math.isqrt(MOST_AT_ONCE // (C * T.dtype.itemsize))
         self.most = 2 ** max(5, side.bit_length() - 1)
-        self.sorted = sort_features(self.V, self.model.columns, trained_features(self.model), self.most)
+        self.marked = trained_features(self.model)
 
     @property
     def threshold(self) -> float:
         """What a pair must reach to be among the strongest."""
         return float(self.strength[-1]) if len(self.strength) == self.n else 0.0
 
-    def add(self, p: int, q: int) -> None:
-        """A pair of fields to be looked at."""
-        if len(self.sorted[p].features) and len(self.sorted[q].features):
-            self._push(p, q, 0, 0)
+    def choose(self, rows: FieldMatrix, asked: list[tuple[int, int]], min_rows: int) -> list[int | None]:
+        """Of the pairs that rows hold; how many rows hold each that was found."""
+        i, j, counts = count_pairs(rows)
+        low, high = np.sort((self.model.columns.fields[i], self.model.columns.fields[j]), axis=0)
+        wanted = np.zeros(self.R.shape[1:], bool)
+        wanted[tuple(np.array(asked, np.intp).reshape(-1, 2).T)] = True
+        kept = (counts >= min_rows) & self.marked[i] & self.marked[j] & wanted[low, high]
+        i, j, counts, low, high = (array[kept] for array in (i, j, counts, low, high))
+        for start in range(0, len(i), CANDIDATES_AT_ONCE):
+            part = slice(start, start + CANDIDATES_AT_ONCE)
+            self._compare(i[part], j[part], self.R[:, low[part], high[part]])
+        n = rows.n_features
+        found = np.searchsorted(i * n + j, self.i * n + self.j)
+        return [int(count) for count in counts[found]]
 
-    def run(self) -> None:
-        """Until no bound is left that reaches the threshold."""
+    def run(self, asked: list[tuple[int, int]]) -> None:
+        """Of all pairs, until no bound is left that reaches the threshold."""
+        self.sorted = sort_features(self.V, self.model.columns, self.marked, self.most)
+        for p, q in asked:
+            self._push(p, q, 0, 0)
         while self.waiting and -self.waiting[0][0] >= self.threshold:
             bound, p, q, a, b = heapq.heappop(self.waiting)
             self._multiply(p, q, a, b, -bound)
@@ -278,11 +320,11 @@ class Search:
         places = np.flatnonzero(kept)
         for start in range(0, len(places), CANDIDATES_AT_ONCE):
             x, y = np.divmod(places[start : start + CANDIDATES_AT_ONCE], len(other))
-            self._compare(np.minimum(one[x], other[y]), np.maximum(one[x], other[y]), p, q)
+            self._compare(np.minimum(one[x], other[y]), np.maximum(one[x], other[y]), self.R[:, p, q][:, None])
 
-    def _compare(self, i: Array, j: Array, p: int, q: int) -> None:
-        """Keep the n strongest of these pairs and those found before."""
-        values = pair_values(self.V, self.R[:, p, q], i, j)
+    def _compare(self, i: Array, j: Array, r: Array) -> None:
+        """Keep the n strongest of these pairs and those found before. r : (C, pairs) or (C, 1) float64."""
+        values = pair_values(self.V, r, i, j)
         strength = strength_of(values)
         good = (strength > 0) & (strength >= self.threshold)
         i, j = np.concatenate((self.i, i[good])), np.concatenate((self.j, j[good]))
@@ -316,7 +358,7 @@ def sort_features(V: Array, columns: Any, marked: Array, most: int) -> list[Sort
 
 
 def pair_values(V: Array, r: Array, i: Array, j: Array) -> Array:
-    """``r <v_i, v_j>`` per class in float64, factors in ascending order, (C, pairs). V : (C, n, k), r : (C,)."""
+    """``r <v_i, v_j>`` per class in float64, factors in ascending order, (C, pairs). V : (C, n, k)."""
     values = np.zeros((len(V), len(i)))
     for c, factors in enumerate(V):
         for t in range(V.shape[2]):

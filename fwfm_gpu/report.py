@@ -26,6 +26,7 @@ LINKS = {
     "learning": "Learning",
     "predictions": "Predictions",
     "pairs": "Field pairs",
+    "interactions": "Interactions",
     "fields": "Fields",
     "settings": "Settings",
     "provenance": "Provenance",
@@ -44,7 +45,8 @@ def report(
     """Write what a model is and how it does on some rows as one HTML page.
 
     Metrics beside a constant prediction, learning curves, calibration and scores, the learned field-pair weights beside
-    the mutual information of each pair with the label, tables of pairs, fields and settings, fingerprints. The page
+    the mutual information of each pair with the label, the strongest feature pairs, tables of pairs, fields and
+    settings, fingerprints. The page
     needs nothing but itself and follows the reader's light or dark screen. The same model, rows and versions give the
     same bytes.
 

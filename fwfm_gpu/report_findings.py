@@ -13,7 +13,8 @@ import numpy as np
 
 from fwfm_gpu.encoding_report import FieldReport
 from fwfm_gpu.field_matrix import FieldMatrix
-from fwfm_gpu.field_pairs import correlation, deciles, mutual_information, pair_strengths, pair_weights
+from fwfm_gpu.field_pairs import correlation, deciles, mutual_information, pair_strengths, pair_weights, sample
+from fwfm_gpu.interactions import Interactions, top_interactions
 from fwfm_gpu.labels import encode_targets, row_weights
 from fwfm_gpu.metrics import METRICS, evaluate, resolve_metrics
 from fwfm_gpu.model import FwFM
@@ -27,6 +28,9 @@ SHOWN = ("logloss", "auc", "rmse", "accuracy", "ece")  # metrics on the page
 MOST_FIELDS = 60  # in a heat map
 BINS = 15
 PRESENT_AT_ONCE = 2**22
+MOST_INTERACTIONS = 20
+MOST_ROW_PAIRS = 4_000_000  # feature pairs of rows that are counted
+ROWS_OF_AN_INTERACTION = 10  # but for few rows
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,8 @@ class Findings:
     comparisons: tuple[Comparison, ...]
     fields: Fields
     pairs: Pairs | None  # None: no factors, so no pairs
+    interactions: Interactions
+    looked_at: tuple[int, int]  # rows behind the interactions, and in how many of them each was found at least
     data_fingerprint: str
     file_fingerprint: str
 
@@ -142,6 +148,7 @@ def find(model: FwFM, X: Any, y: Any, sample_weight: Any) -> Findings:
     )
     scores = model.decision_function(rows).reshape(rows.n_rows, -1).astype(np.float64)
     weight_b = np.ones(rows.n_rows) if weight is None else weight / np.max(weight)
+    interactions, looked_at = look_at_interactions(model, rows, weight_b)
     strength, sampled = pair_strengths(model.parameters, rows, weight_b)
     return Findings(
         model=model,
@@ -152,6 +159,8 @@ def find(model: FwFM, X: Any, y: Any, sample_weight: Any) -> Findings:
         comparisons=compare(model.loss, targets, scores, weight_b),
         fields=look_at_fields(model, rows, strength),
         pairs=look_at_pairs(model, rows, targets, weight_b, (strength, sampled)) if model.options.n_factors else None,
+        interactions=interactions,
+        looked_at=looked_at,
         data_fingerprint=fingerprint(problem),
         file_fingerprint=fingerprint_of_file(model),
     )
@@ -233,6 +242,15 @@ def look_at_pairs(model: FwFM, rows: FieldMatrix, y: Array, weight: Array, stren
         weight_correlation=correlation(np.abs(R), information),
         strength_correlation=correlation(strength[grid], information),
     )
+
+
+def look_at_interactions(model: FwFM, rows: FieldMatrix, weight_b: Array) -> tuple[Interactions, tuple[int, int]]:
+    """The strongest feature pairs that rows hold, and not only a few; rows looked at, and the fewest that count."""
+    lengths_b = np.diff(rows.indptr)
+    drawn = np.sort(sample(weight_b, lengths_b * (lengths_b - 1) // 2, MOST_ROW_PAIRS))
+    least = max(1, min(ROWS_OF_AN_INTERACTION, len(drawn) // 1000))
+    found = top_interactions(model, MOST_INTERACTIONS, X=rows.take(drawn), min_rows=least)
+    return found, (len(drawn), least)
 
 
 def strongest(values: Array, most: int) -> Array:

@@ -34,6 +34,7 @@ from fwfm_gpu.report_html import (
     table,
     tag,
 )
+from fwfm_gpu.report_interactions import write_interactions
 from fwfm_gpu.version import __version__
 
 __all__ = ["SECTIONS", "kind_of_model", "write_head"]
@@ -155,7 +156,7 @@ def write_learning(findings: Findings) -> Markup:
     losses = {"training loss": by_epoch(shown, lambda record: record.loss)}
     alike = [name for name in names if name == "logloss"]
     if alike:
-        losses["loss of the evaluation rows"] = by_epoch(shown, metric_of("logloss"))
+        losses["evaluation loss"] = by_epoch(shown, metric_of("logloss"))
     last = history[kept - 1] if 0 < kept <= len(history) else history[-1]
     charts = [
         picture(
@@ -391,4 +392,12 @@ def code_of(text: str) -> Markup:
     return tag("code", text, class_="digits")
 
 
-SECTIONS = (write_learning, write_predictions, write_pairs, write_fields, write_settings, write_provenance)
+SECTIONS = (
+    write_learning,
+    write_predictions,
+    write_pairs,
+    write_interactions,
+    write_fields,
+    write_settings,
+    write_provenance,
+)

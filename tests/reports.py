@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-import sys
 from functools import cache
 from html.parser import HTMLParser
+from importlib import import_module
 
 import numpy as np
 
@@ -13,9 +13,9 @@ import fwfm_gpu
 from fwfm_gpu import FieldMatrix
 from fwfm_gpu.report_html import VOID
 
-DOOR = sys.modules["fwfm_gpu.report"]
+DOOR = import_module("fwfm_gpu.report")
 LOSSES = ("logistic", "softmax", "squared")
-SECTIONS = ["learning", "predictions", "pairs", "fields", "settings", "provenance"]
+SECTIONS = ["learning", "predictions", "pairs", "interactions", "fields", "settings", "provenance"]
 ROWS = 120
 IDS = np.random.default_rng(0).integers(4, size=(ROWS, 4))
 NAMES = ["age", "<script>alert(1)</script>", "$x$", "日本 & co"]

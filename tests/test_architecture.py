@@ -33,9 +33,9 @@ FLOORS = {
             "device_memory field_pairs scorer row_encoder "
             "continuation passes stream_sources stream_survey stream_passes stream_training "
             "checkpoints fingerprints evaluation tuning_callbacks training_logs "
-            "model_names training_marks interactions field_strengths contributions explanations",
+            "model_names training_marks interactions held_pairs field_strengths contributions explanations",
             "estimators estimators_base report report_sections report_fields report_findings report_charts report_html "
-            "verify tuning tuned search_space demo info warmup",
+            "report_interactions verify tuning tuned search_space demo info warmup",
             "cli cli_checks cli_data cli_encode cli_flags cli_models cli_output cli_predict cli_train cli_tune",
         ]
     )

@@ -151,6 +151,33 @@ def test_what_all_labels_share_is_no_strength():
     assert first.leading == 0 and first.value == 12.0  # and 6 for either label, of (0, 1), changes no probability
 
 
+@pytest.mark.parametrize("C", [1, 3])
+@pytest.mark.parametrize("at_once", ["many", "few"])
+def test_pairs_that_rows_hold(C, at_once, monkeypatch):
+    if at_once == "few":
+        monkeypatch.setattr(MODULE, "CANDIDATES_AT_ONCE", 3)
+        monkeypatch.setattr(sys.modules["fwfm_gpu.held_pairs"], "AT_ONCE", 10)
+    X = np.random.default_rng(0).random((30, 12)) < 0.3
+    rows = FieldMatrix.from_matrix(X.astype(float), fields=[0] * 4 + [1] * 8)
+    model = handmade(rows, C)
+    together = X.T.astype(int) @ X
+    every = spelled_out(model, 1000)
+    for min_rows in (1, 4):
+        expected = [pair for pair in every if together[pair[0]] >= min_rows]
+        for n in (5, 1000):
+            found = model.top_interactions(n, X=rows, min_rows=min_rows)
+            assert_found(found, expected[:n])
+            assert [pair.rows for pair in found] == [together[pair.features] for pair in found]
+    within = model.top_interactions(1000, X=rows, fields=(1, 1))
+    assert_found(within, [pair for pair in expected_pairs(every, together) if min(pair[0]) >= 4])
+    assert str(found).splitlines()[0].endswith("  rows") and every[0] and model.top_interactions(1)[0].rows is None
+    assert model.top_interactions(X=rows.take([])) == ()
+
+
+def expected_pairs(every, together):
+    return [pair for pair in every if together[pair[0]]]
+
+
 def test_features_and_pairs_that_were_never_trained_are_left_out():
     rows, y = make_rows()
     n = rows.n_features
@@ -221,6 +248,10 @@ def test_results_are_tuples_that_travel():
 def test_n_is_a_positive_number(n):
     with pytest.raises(OptionError, match="n must be a whole number, 1 or above"):
         handmade(matrix([2, 2])).top_interactions(n)
+    with pytest.raises(OptionError, match="min_rows must be a whole number, 1 or above"):
+        handmade(matrix([2, 2])).top_interactions(X=matrix([2, 2]), min_rows=n)
+    with pytest.raises(OptionError, match="min_rows needs rows to count: got min_rows=2 and no X"):
+        handmade(matrix([2, 2])).top_interactions(min_rows=2)
 
 
 @pytest.mark.parametrize("fields", ["ab", ("a",), ("a", "z"), (0, 2), (0, -1), (0, True), (0, 1, 1), 3, (0, 1.0)])

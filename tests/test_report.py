@@ -274,7 +274,7 @@ def test_rows_of_one_label_have_no_auc(write):
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_single_row(write, loss):
-    assert len(write(model_of(loss), rows().take([3]), Y[loss][3:4]).all("section")) == 6
+    assert len(write(model_of(loss), rows().take([3]), Y[loss][3:4]).all("section")) == len(SECTIONS)
 
 
 def test_a_model_from_a_file_reports_the_same(tmp_path, page_of, write):
