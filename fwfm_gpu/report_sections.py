@@ -13,7 +13,7 @@ import numpy as np
 from fwfm_gpu.encoding import FieldEncoder
 from fwfm_gpu.field_pairs import deciles
 from fwfm_gpu.history import EpochRecord
-from fwfm_gpu.metrics import METRICS
+from fwfm_gpu.metrics import METRICS, ranking_metric
 from fwfm_gpu.model import FwFM
 from fwfm_gpu.options import Options
 from fwfm_gpu.parameters import Array
@@ -50,17 +50,22 @@ SHADES = Shades(0, MOST_SHADE, ("0%", f"{MOST_SHADE:.0%} of the rows, or more"))
 RULES = {"adagrad": "AdaGrad", "adam": "Adam", "ftrl": "FTRL", "sgd": "SGD"}
 METRIC_WORDS = {
     "logloss": ("Logloss", "lower is better"),
+    "ne": ("Normalized entropy", "lower is better"),
     "auc": ("AUC", "higher is better"),
+    "gauc": ("AUC within groups", "higher is better"),
     "accuracy": ("Accuracy", "higher is better"),
     "ece": ("Calibration error", "lower is better"),
     "rmse": ("RMSE", "lower is better"),
+    "mae": ("Mean absolute error", "lower is better"),
     "r2": ("Variance explained", "higher is better"),
 }
 
 
-def named(metric: str) -> str:
-    """A metric as readers know it."""
-    return METRIC_WORDS[metric][0] if metric in METRIC_WORDS else readable(metric)
+def named(series: str) -> str:
+    """A metric as readers know it; of several eval sets, with the name of the set."""
+    of, _, metric = series.rpartition("/")
+    word = METRIC_WORDS[metric][0] if metric in METRIC_WORDS else readable(metric)
+    return f"{word} on {readable(of)}" if of else word
 
 
 def kind_of_model(model: FwFM) -> str:
@@ -154,9 +159,10 @@ def write_learning(findings: Findings) -> Markup:
     places = thinned(len(history), MOST_POINTS, [kept - 1])
     shown = [history[place] for place in places]
     losses = {"training loss": by_epoch(shown, lambda record: record.loss)}
-    alike = [name for name in names if name == "logloss"]
-    if alike:
-        losses["evaluation loss"] = by_epoch(shown, metric_of("logloss"))
+    alike = [name for name in names if name.rpartition("/")[2] == "logloss"][:1]
+    for name in alike:
+        of = name.rpartition("/")[0]
+        losses[f"loss of {readable(of)}" if of else "evaluation loss"] = by_epoch(shown, metric_of(name))
     last = history[kept - 1] if 0 < kept <= len(history) else history[-1]
     charts = [
         picture(
@@ -172,9 +178,11 @@ def write_learning(findings: Findings) -> Markup:
     ]
     for i, name in enumerate(name for name in names if name not in alike):
         label = f"{named(name)} by epoch; {number(last.metrics.get(name, math.nan))} at epoch {last.epoch}."
-        known = METRICS.get(name)
+        metric = name.rpartition("/")[2]
+        known = METRICS.get(metric) or ranking_metric(metric, None)
         better = "" if known is None else " Higher is better." if known.higher_is_better else " Lower is better."
-        series = {f"{named(name)} of the evaluation rows": by_epoch(shown, metric_of(name))}
+        rows = named(name) if metric != name else f"{named(name)} of the evaluation rows"
+        series = {rows: by_epoch(shown, metric_of(name))}
         caption = f"Measured on the evaluation rows after each epoch.{better}"
         charts.append(picture(named(name), curves(f"curve-{i}", label, series, kept), caption))
     lede = f"{count(len(history))} epoch{'s' * (len(history) != 1)} in {number(model.trained.seconds, 3)} seconds. "

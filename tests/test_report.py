@@ -235,6 +235,18 @@ def test_without_evaluation(write):
     assert "no evaluation rows" in page and "evaluation_rows" not in page
 
 
+def test_several_eval_sets_have_curves_of_their_own(write):
+    sets = {"valid": (rows(), Y["logistic"]), "test": (rows(), Y["logistic"])}
+    model = fwfm_gpu.train(
+        rows(), Y["logistic"], progress=False, epochs=2, eval_set=sets, eval_metric=["logloss", "ndcg@3"]
+    )
+    page = write(model, rows(), Y["logistic"])
+    for title in ("Logloss on test", "ndcg@3 on valid", "ndcg@3 on test"):
+        assert f"{title} by epoch; " in page.source and title in page
+    assert "loss of valid" in page and "Logloss on valid by epoch" not in page.source  # beside the training loss
+    assert page.source.count("Higher is better.") == 2
+
+
 def test_a_loss_that_was_not_finite_leaves_a_gap(write):
     model = fwfm_gpu.train(rows(), Y["logistic"], progress=False, epochs=2)
     model.trained = replace(model.trained, history=(EpochRecord(1, float("nan")), EpochRecord(2, 0.5)))
