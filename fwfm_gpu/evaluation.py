@@ -19,7 +19,16 @@ from fwfm_gpu.options import Metrics
 from fwfm_gpu.parameters import Array
 from fwfm_gpu.problem import Problem, Settled, check_rows
 
-__all__ = ["EvalSet", "EvalSets", "Evaluation", "evaluate", "fetch_sets", "make_evaluations", "named_sets"]
+__all__ = [
+    "EvalSet",
+    "EvalSets",
+    "Evaluation",
+    "evaluate",
+    "fetch_sets",
+    "make_evaluations",
+    "named_sets",
+    "read_group",
+]
 
 EvalSet = tuple[Any, Any] | tuple[Any, Any, Any] | tuple[Any, Any, Any, Any]
 EvalSets = EvalSet | Sequence[EvalSet] | Mapping[str, EvalSet]
