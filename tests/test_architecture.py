@@ -30,7 +30,7 @@ FLOORS = {
             "ranking_metrics",
             "backends encoding io",
             "training epochs problem callbacks progress interruption history options model model_document model_file "
-            "device_memory field_pairs scorer row_encoder "
+            "model_columns device_memory field_pairs scorer row_encoder "
             "continuation passes stream_sources stream_survey stream_passes stream_training "
             "checkpoints fingerprints evaluation tuning_callbacks training_logs "
             "model_names training_marks interactions held_pairs field_strengths contributions explanations",
