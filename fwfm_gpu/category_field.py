@@ -12,35 +12,16 @@ import numpy as np
 
 from fwfm_gpu.columns import Column
 from fwfm_gpu.errors import InputError
+from fwfm_gpu.field_kind import NOTHING, Encoded, FieldKind
+from fwfm_gpu.list_columns import ListColumn
 from fwfm_gpu.matrix_reader import first_true
 from fwfm_gpu.parameters import Array
 
-__all__ = ["NOTHING", "CategoryField", "Encoded", "fit_categories", "present_values"]
-
-NOTHING = -1  # no feature at all
+__all__ = ["CategoryField", "check_unicode", "count_members", "count_values", "fit_categories", "present_values"]
 
 
 @dataclass(frozen=True, eq=False)
-class Encoded:
-    """A column as numbers of features inside its field.
-
-    Attributes
-    ----------
-    features : list of (rows,) int32
-        NOTHING where a row has none. In one row they ascend.
-    values : list of (rows,) float64 or None
-        None where every value is 1.
-    unseen : (rows,) bool or None
-        Where a value was not seen in fit; None when there is no such row.
-    """
-
-    features: list[Array]
-    values: list[Array | None]
-    unseen: Array | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class CategoryField:
+class CategoryField(FieldKind):
     """A column whose values are names.
 
     Attributes
@@ -63,6 +44,10 @@ class CategoryField:
     missing: int
     kind: ClassVar[str] = "categorical"
     n_slots: ClassVar[int] = 1  # features that a row can have at most
+
+    @property
+    def learns_values(self) -> bool:
+        return True
 
     @property
     def distinct(self) -> int:
@@ -102,6 +87,10 @@ class CategoryField:
         names += [f"{self.name} rare"] * (self.n_rare > 0)
         return names + [f"{self.name} missing"] * (self.missing > 0)
 
+    def accepts(self, column: Any) -> bool:
+        """Whether the column holds what fit saw."""
+        return bool(column.family == self.family)
+
     def encode(self, column: Column, unknown: str) -> Encoded:
         """The feature of each row; ``unknown`` says what becomes of values that fit did not see."""
         other = self.rare_feature if unknown == "learned" else NOTHING
@@ -117,7 +106,7 @@ class CategoryField:
         """The position of each value in the vocabulary, one past its end if unseen, two if missing."""
         unseen, missing = self.distinct, self.distinct + 1
         if column.missing.all():
-            return np.full(len(column.values), missing, np.int64)
+            return np.full(len(column.missing), missing, np.int64)
         if column.categories is not None:
             found = [self.positions.get(category, unseen) for category in column.categories]
             return np.array([*found, missing])[column.values]  # -1, the missing, is the last
@@ -161,26 +150,60 @@ def fit_categories(column: Column, present: tuple[Array, Array], min_count: int)
     )
 
 
-def present_values(column: Column) -> tuple[Array, Array]:
+def present_values(column: Column | ListColumn) -> tuple[Array, Array]:
     """The distinct values in ascending order, and in how many rows each is found."""
+    values, counts = count_values(column) if isinstance(column, Column) else count_members(column)
+    if values.dtype != object:
+        return values, counts
+    order = np.array(sorted(range(len(values)), key=values.tolist().__getitem__), np.int64)
+    return values[order], counts[order]
+
+
+def count_values(column: Column) -> tuple[Array, Array]:
+    """The distinct values in an order that may be any for strings, and in how many rows each is found."""
+    values = column.values[~column.missing]
     if column.categories is None:
-        values, counts = np.unique(column.values[~column.missing], return_counts=True)
-        return values + 0.0 if values.dtype.kind == "f" else values, counts  # -0 is 0, whichever row comes first
-    counts = np.bincount(column.values[~column.missing], minlength=len(column.categories))
-    order = sorted(np.flatnonzero(counts).tolist(), key=column.categories.__getitem__)
-    strings = [column.categories[i] for i in order]
-    _check_unicode(column, strings)
-    return np.array([*strings, None], dtype=object)[:-1], counts[order]
+        distinct, counts = np.unique(values, return_counts=True)
+        return _without_sign(distinct), counts
+    return _found_strings(column, np.bincount(values, minlength=len(column.categories)))
 
 
-def _check_unicode(column: Column, strings: list[str]) -> None:
+def count_members(column: ListColumn) -> tuple[Array, Array]:
+    """`count_values` of the members of lists: in how many rows each is found, however often in one."""
+    members = column.members
+    numbers, distinct = members.values.astype(np.int64), members.values[:0]
+    if members.categories is None:
+        distinct, numbers = np.unique(members.values, return_inverse=True)
+    width = len(distinct if members.categories is None else members.categories)
+    pairs = np.unique(column.lists * width + numbers)  # of a list and a member
+    rows = np.bincount(column.rows, minlength=column.n_lists)[pairs // max(width, 1)]
+    counts = np.bincount(pairs % max(width, 1), weights=rows, minlength=width).astype(np.int64)
+    if members.categories is not None:
+        return _found_strings(members, counts)
+    return _without_sign(distinct)[counts > 0], counts[counts > 0]
+
+
+def _found_strings(column: Column, counts: Array) -> tuple[Array, Array]:
+    """The strings that are found somewhere, checked."""
+    found = np.flatnonzero(counts)
+    strings = [(column.categories or [])[i] for i in found.tolist()]
+    check_unicode(column.name, strings)
+    return np.array([*strings, None], dtype=object)[:-1], counts[found]
+
+
+def _without_sign(values: Array) -> Array:
+    """-0 as 0, whichever row comes first."""
+    return values + 0.0 if values.dtype.kind == "f" else values
+
+
+def check_unicode(name: str, strings: list[str]) -> None:
     """Refuse now what no file could hold later."""
     try:
         "".join(strings).encode()
     except UnicodeEncodeError:
         bad = np.array([not string.isascii() and _broken(string) for string in strings])
         raise InputError(
-            f"column {column.name!r} must hold valid Unicode: got {strings[first_true(bad)]!r}. "
+            f"column {name!r} must hold valid Unicode: got {strings[first_true(bad)]!r}. "
             "Decode it again with the right encoding, or replace the broken character."
         ) from None
 

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import reprlib
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
+from fwfm_gpu.date_columns import DATES, wall_seconds
 from fwfm_gpu.errors import InputError, InputTypeError
+from fwfm_gpu.list_columns import ListColumn, make_lists
 from fwfm_gpu.matrix_reader import first_true, host_array
 from fwfm_gpu.parameters import Array
 
-__all__ = ["Column", "integer_column", "read_column", "read_vector", "refusal", "text_column"]
+__all__ = ["Column", "integer_column", "is_missing", "nest", "read_column", "read_vector", "refusal", "text_column"]
 
 ROWS_AT_ONCE = 2**16  # as Python objects
 NOT_TEXT = -2
@@ -23,10 +26,8 @@ FLOATS = (float, np.floating)
 INTEGERS = (int, np.integer)
 BOOLEANS = (bool, np.bool_)
 PANDAS_MISSING = {"NAType", "NaTType"}  # known by name: pandas is never imported
-DATES = (
-    "Dates and times are not encoded as they are: make numbers or categories of them first, such as the weekday, the "
-    "hour, or the days since a given date"
-)
+LISTS = (list, tuple, set, frozenset, np.ndarray)
+DURATIONS = "Make numbers of them first, such as their seconds"
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,9 +38,11 @@ class Column:
     ----------
     name : str
     kind : str
-        ``"strings"``, ``"integers"``, ``"floats"``, ``"booleans"``, or ``"nothing"`` when not even its dtype tells.
+        ``"strings"``, ``"integers"``, ``"floats"``, ``"booleans"``, ``"times"``, or ``"nothing"`` when not even its
+        dtype tells.
     values : (rows,) int32, int64, float64 or bool
-        Of strings the position in categories, -1 where missing. Elsewhere what stands at a missing value is arbitrary.
+        Of strings the position in categories, -1 where missing. Of times the seconds of wall time since 1970. Elsewhere
+        what stands at a missing value is arbitrary.
     missing : (rows,) bool
     categories : list of str
         The distinct strings, in any order; some may be unused.
@@ -63,6 +66,8 @@ class Column:
         """What stands there, for a message."""
         if self.missing[row]:
             return "a missing value"
+        if self.kind == "times":
+            return str(self.values[row].astype("M8[s]"))
         item = self.values[row].item()
         return reprlib.repr(item if self.categories is None else self.categories[item])
 
@@ -85,19 +90,19 @@ class Numbering(dict[Any, int]):
         return list(self)[1:]
 
 
-def read_column(name: str, values: Any) -> Column:
+def read_column(name: str, values: Any) -> Column | ListColumn:
     """Read a column given as an array or a sequence.
 
     Parameters
     ----------
     name : str
-    values : (rows,) strings, booleans, integers or floats
+    values : (rows,) strings, booleans, integers, floats, dates or times, or lists of such
         An array of any such dtype, an array of objects of one kind, or a list.
 
     Raises
     ------
     InputTypeError
-        If it holds anything else, such as dates or bytes, or a mixture.
+        If it holds anything else, such as durations or bytes, or a mixture.
     InputError
         If it is not 1-D, a float is infinite in float64, or an integer does not fit int64, or float64 beside floats.
     """
@@ -113,6 +118,8 @@ def read_column(name: str, values: Any) -> Column:
         return integer_column(name, array, np.zeros(len(array), bool))
     if kind == "f":
         return _float_column(name, array)
+    if kind == "M":
+        return Column(name, "times", wall_seconds(array), np.isnat(array))
     raise refusal(name, str(array.dtype))
 
 
@@ -120,12 +127,13 @@ def read_vector(name: str, values: Any) -> Array:
     """The values as a 1-D array; a list keeps its objects as they are."""
     listed = isinstance(values, (list, tuple))  # NumPy would make strings of [1, "a"] and of [nan, "a"]
     try:
-        array = np.array(values, dtype=object) if listed else host_array(f"column {name!r}", values)
+        array = np.fromiter(values, object, len(values)) if listed else host_array(f"column {name!r}", values)
     except ValueError as error:
         raise InputError(f"column {name!r} must be 1-D, one value per row: got lists inside a list.") from error
     if array.ndim != 1:
-        single = array.ndim == 0 and array.dtype.kind != "O"
-        advice = f" For a single row, make it a list: {reprlib.repr([array.item()])}." if single else ""
+        advice = " Where a row holds several values, make it a list of lists."
+        if array.ndim == 0:
+            advice = "" if array.dtype.kind == "O" else f" For a single row, make it a list: {[array.item()]!r:.50}."
         raise InputError(f"column {name!r} must be 1-D, one value per row: got shape {array.shape}.{advice}")
     return array
 
@@ -157,14 +165,14 @@ def integer_column(name: str, values: Array, missing: Array) -> Column:
 def refusal(name: str, found: str, where: str = "") -> InputTypeError:
     """The error for a column of a kind that is not understood."""
     advice = "Convert it first, or leave it out"
-    if any(word in found.lower() for word in ("date", "time", "duration", "period")):
-        advice = DATES
+    if any(word in found.lower() for word in ("time", "duration", "period")):
+        advice = DURATIONS
     elif "bytes" in found or "binary" in found or found.startswith("|S"):
         advice = "Decode bytes to str first"
     elif "ecimal" in found:
         advice = "Convert it to float first"
     return InputTypeError(
-        f"column {name!r} must hold strings, booleans, integers or floats: got {found}{where}. {advice}."
+        f"column {name!r} must hold strings, booleans, integers, floats, dates or lists: got {found}{where}. {advice}."
     )
 
 
@@ -179,7 +187,7 @@ def is_missing(value: Any) -> bool:
     return type(value).__name__ in PANDAS_MISSING
 
 
-def _read_objects(name: str, array: Array) -> Column:
+def _read_objects(name: str, array: Array) -> Column | ListColumn:
     """A column of Python objects: all of the kind of the first that is not missing."""
     row = next((row for row, value in enumerate(array) if not is_missing(value)), None)
     if row is None:
@@ -190,6 +198,11 @@ def _read_objects(name: str, array: Array) -> Column:
     if isinstance(first, BOOLEANS):
         present, missing = _present(name, "booleans", BOOLEANS, array)
         return Column(name, "booleans", _spread(present.astype(bool), missing), missing)
+    if isinstance(first, LISTS):
+        return _read_lists(name, array)
+    if isinstance(first, DATES):
+        present, missing = _present(name, "dates", DATES, array)
+        return Column(name, "times", _spread(wall_seconds(present), missing), missing)
     if not isinstance(first, FLOATS + INTEGERS):
         raise refusal(name, type(first).__name__, f" at row {row}")
     present, missing = _present(name, "numbers", FLOATS + INTEGERS, array)
@@ -199,6 +212,29 @@ def _read_objects(name: str, array: Array) -> Column:
         except OverflowError:
             raise _too_large(name) from None
     return _float_column(name, np.where(missing, np.nan, _spread(_floats(name, present, missing), missing)))
+
+
+def _read_lists(name: str, array: Array) -> ListColumn:
+    """A column of lists, tuples, sets and 1-D arrays."""
+    present, missing = _present(name, "lists", LISTS, array)
+    flat = [np.ndim(value) == 1 if isinstance(value, np.ndarray) else True for value in present]
+    if not all(flat):
+        bad = present[flat.index(False)]
+        raise InputTypeError(f"column {name!r} must hold lists of single values: got an array of shape {bad.shape}.")
+    lengths = _spread(np.fromiter(map(len, present), np.int64, len(present)), missing)
+    dtypes = {value.dtype if isinstance(value, np.ndarray) else None for value in present}
+    joined = np.concatenate(present) if len(dtypes) == 1 and None not in dtypes else list(chain.from_iterable(present))
+    return nest(name, read_column(name, joined), lengths)
+
+
+def nest(name: str, members: Column | ListColumn, lengths: Array) -> ListColumn:
+    """A column of lists of the members, where they are what a list may hold."""
+    if isinstance(members, ListColumn) or members.kind == "times":
+        raise InputTypeError(
+            f"column {name!r} holds lists of {members.kind}: a list may hold strings, booleans or numbers. Make such "
+            "members of them first."
+        )
+    return make_lists(name, members, lengths)
 
 
 def _floats(name: str, present: Array, missing: Array) -> Array:

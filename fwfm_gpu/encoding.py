@@ -10,25 +10,23 @@ from typing import Any
 
 import numpy as np
 
-from fwfm_gpu.category_field import NOTHING, CategoryField, fit_categories, present_values
 from fwfm_gpu.columns import Column
+from fwfm_gpu.encoder_options import NEW_OPTIONS, OPTIONS, EncoderOptions
 from fwfm_gpu.encoding_report import EncodingReport, FieldReport, report_field
-from fwfm_gpu.errors import FwfmError, InputError, InputTypeError, MissingStateError, ModelFileError, OptionError
+from fwfm_gpu.errors import FwfmError, InputError, InputTypeError, MissingStateError, ModelFileError
+from fwfm_gpu.field_choice import Field, fit_fields, restore_field
 from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.io.tables import open_table
-from fwfm_gpu.matrix_reader import first_true, starts
-from fwfm_gpu.number_field import NumberField, check_exact, fit_numbers
+from fwfm_gpu.list_columns import ListColumn
+from fwfm_gpu.matrix_reader import check_range, first_true, integers, starts
 from fwfm_gpu.parameters import Array
+from fwfm_gpu.row_draft import RowDraft
 
 __all__ = ["EncodingReport", "FieldEncoder", "FieldReport"]
 
-Field = CategoryField | NumberField
-
-FORMAT = 1  # of the document that describe() gives
-MOST_INTEGER_CATEGORIES = 50  # distinct values; beyond them a column of integers is numeric
+FORMATS = (1, 2)  # of the document that describe() gives; 2 knows more kinds of fields and their options
 NO_CHANCE = 1e-6  # a table of rows that miss a value is refused where it is less likely than this
-UNKNOWN = ("learned", "ignore", "error")
-NUMERIC_AS = ("bins", "value", "both")
+MOST_NAMED = 2**18  # features; rows of more carry no names where some are buckets, whose names say little
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,31 +40,52 @@ class Fitted:
     @classmethod
     def of(cls, fields: Iterable[Field], n_rows: int) -> Fitted:
         fields = tuple(fields)
+        names, sizes = [field.name for field in fields], [field.n_features for field in fields]
+        for name, count in Counter(names).items():
+            if count > 1:
+                raise InputError(f"fields must differ in name: {count} are called {name!r}. Rename a column.")
+        hashed = any("hashed" in field.kind for field in fields)
         empty = FieldMatrix.from_ids(
             np.zeros((0, len(fields)), np.int64),
-            [field.n_features for field in fields],
-            field_names=[field.name for field in fields],
-            feature_names=_distinct_names(fields),
+            sizes,
+            field_names=names,
+            feature_names=None if hashed and sum(sizes) > MOST_NAMED else _distinct_names(fields),
         )
         return cls(fields, n_rows, empty)
 
+    def blank(self, n_rows: int) -> RowDraft:
+        """So many rows, without a feature yet."""
+        n_slots = sum(field.n_slots for field in self.fields)
+        return RowDraft.blank(n_rows, n_slots, self.empty.indices.dtype, any(field.weighted for field in self.fields))
 
-class FieldEncoder:
+
+class FieldEncoder(EncoderOptions):
     """Columns of a table to fields, and what they hold to features.
 
     Every column of the table that is fitted becomes a field, in the table's order. Names decide where they are given;
-    left to itself a column of floats is numeric, one of integers numeric above 50 distinct values, and anything else
-    categorical: strings, booleans, other integers, and whatever a frame itself calls categorical. pandas makes floats
-    of integers with gaps, and floats are numeric: name such columns in ``categorical`` where they hold categories.
+    left to itself a column of floats is numeric, one of integers numeric above 50 distinct values, one of lists
+    multi-valued, and anything else categorical: strings, booleans, other integers, and whatever a frame itself calls
+    categorical. pandas makes floats of integers with gaps, and floats are numeric: name such columns in ``categorical``
+    where they hold categories. Dates are refused unless ``dates`` says which parts of them are wanted.
 
     A category has a feature, in sorted order; a category in fewer than ``min_count`` rows shares the field's rare
     feature. A numeric column is cut into bins, standardised to one real-valued feature, or both in one field. Missing
     values (None, NaN, pandas' NA; not the empty string) have a feature of their own. Rare and missing features exist
     only where fit saw such rows: what was never trained contributes nothing. The order of rows never matters.
 
+    Of a multi-valued column each member is a category. A row has a feature of the field for each of its members, once,
+    however often they are listed; members that share a feature (rare, unknown, one bucket) give it once. Members that
+    are missing are left out, and a row without members is missing.
+
+    A hashed column needs no vocabulary: a value's bucket is its feature (`fwfm_gpu.hash_field` says which). Nothing is
+    unknown and nothing rare, and values that share a bucket cannot be told apart: `report` counts them. Strings,
+    integers and booleans are hashed by their text, so that 1 and ``"1"`` are one value. To fit takes the memory of the
+    column and its distinct values; of them only counts are kept.
+
     A feature is named by its column and what it holds there, ``education=Masters``. Where two columns would give one
     name, both names quote their column: ``'a'=x=y`` and ``'a=x'=y``. Names of bins show as few digits as tell the
-    ends of the column's bins apart, and at least three; the ends themselves are exact.
+    ends of the column's bins apart, and at least three; the ends themselves are exact. Rows of more than 2**18 features
+    carry no names where a column is hashed; `name_features` gives them.
 
     Parameters
     ----------
@@ -84,40 +103,39 @@ class FieldEncoder:
         saw none has no feature, or is an error.
     numeric_as : {"bins", "value", "both"}
         A standardised value that is exactly 0 is dropped, like every zero: it contributes nothing.
+    hashed : mapping of str to int, or sequence of str, optional
+        The number of buckets of each column, or the columns that have ``n_buckets`` each. A column of lists too.
+    n_buckets : int
+    seed : int
+        Of the hash, up to 2**64 - 1. Another one makes other values share a bucket.
+    multi : mapping of str to str or None, or sequence of str, optional
+        Multi-valued columns: the separator of each, None for lists, as in ``{"genres": "|", "tags": None}``. Strings
+        are cut at the separator and nothing else is done to them, empty parts are left out. Lists, tuples, sets and
+        arrays need no name, unless they hold floats.
+    multi_value : {"one", "mean"}, or mapping of str to such
+        The value of each feature of a multi-valued column: 1, or 1 / count, the count being that of the row's features
+        in this field; by column, where it is a mapping (``"one"`` for what is not in it).
+    dates : mapping of str to sequence of str, optional
+        The parts of each column of dates or times, as in ``{"time": ("hour", "weekday")}``: each is a field of its own,
+        ``time.hour``. The hour (0 to 23), weekday (Monday is 0), day, month and is_weekend are categories, the year is
+        numeric. Times are read as they stand, in the zone of their column or value, and never converted; the hour of a
+        date is 0.
 
     Raises
     ------
     OptionError
-        If an option is not allowed, or a column is named twice.
+        If an option is not allowed, or a column is named in two that do not go together.
     """
 
-    def __init__(
-        self,
-        categorical: Iterable[str] | None = None,
-        numeric: Iterable[str] | None = None,
-        *,
-        bins: int = 32,
-        min_count: int = 5,
-        unknown: str = "learned",
-        numeric_as: str = "bins",
-    ) -> None:
-        self.categorical = _listed("categorical", categorical)
-        self.numeric = _listed("numeric", numeric)
-        both = [name for name in self.categorical or () if name in (self.numeric or ())]
-        if both:
-            raise OptionError(f"column {both[0]!r} is named in both categorical and numeric: name it in one of them.")
-        self.bins = _whole("bins", bins, 2)
-        self.min_count = _whole("min_count", min_count, 1)
-        self.unknown = _one_of("unknown", unknown, UNKNOWN)
-        self.numeric_as = _one_of("numeric_as", numeric_as, NUMERIC_AS)
-        self._fitted: Fitted | None = None
-        self._unseen: tuple[float, ...] | None = None  # share of rows, per field, in the last transform
+    _fitted: Fitted | None = None
+    _unseen: tuple[float, ...] | None = None  # share of rows, per field, in the last transform
 
     def __repr__(self) -> str:
         state = "not fitted" if self._fitted is None else f"{len(self._fitted.fields)} fields"
+        more = "".join(f", {name}={value!r}" for name, value in self.changed().items() if name in NEW_OPTIONS)
         return (
             f"FieldEncoder(bins={self.bins}, min_count={self.min_count}, unknown={self.unknown!r}, "
-            f"numeric_as={self.numeric_as!r}): {state}"
+            f"numeric_as={self.numeric_as!r}{more}): {state}"
         )
 
     def fit(self, table: Any) -> FieldEncoder:
@@ -125,17 +143,19 @@ class FieldEncoder:
 
         Parameters
         ----------
-        table : pandas, polars or pyarrow table, or dict of (rows,) arrays
+        table : pandas, polars, pyarrow or cuDF table, or dict of (rows,) arrays or lists
             Features alone, without the label. It is left as it is. Integers of a column that is named in numeric are
             rounded to float64.
 
         Raises
         ------
         InputTypeError
-            If it is no table, a name is no str, or a column holds dates, mixtures or anything else not understood.
+            If it is no table, a name is no str, or a column holds dates that no option asks for, mixtures, or anything
+            else not understood.
         InputError
             If it is empty, names are doubled, a named column is not there, or a column is all missing or not finite;
-            or if a column that is not named holds more than 50 distinct integers, some beyond 2**53.
+            if a column that is not named holds more than 50 distinct integers, some beyond 2**53; or a hashed one
+            floats that are not whole.
         MissingExtraError
             If it is a frame, and narwhals or pyarrow is not installed.
         """
@@ -145,11 +165,12 @@ class FieldEncoder:
                 "a table must have at least one row and one column to be fitted: got "
                 f"{opened.n_rows} rows, {len(opened.names)} columns."
             )
-        for option in ("categorical", "numeric"):
-            for name in getattr(self, option) or ():
+        for option, names in self.named.items():
+            for name in names:
                 if name not in opened.names:
                     raise InputError(f"{option} names column {name!r}, which is not there. {_there(opened.names)}")
-        self._fitted = Fitted.of((self._fit_field(opened.read(name)) for name in opened.names), opened.n_rows)
+        fields = (field for name in opened.names for field in fit_fields(opened.read(name), self))
+        self._fitted = Fitted.of(fields, opened.n_rows)
         self._unseen = None
         return self
 
@@ -158,7 +179,7 @@ class FieldEncoder:
 
         Parameters
         ----------
-        table : pandas, polars or pyarrow table, or dict of (rows,) arrays
+        table : pandas, polars, pyarrow or cuDF table, or dict of (rows,) arrays or lists
             The columns of fit, in any order; others are ignored. It may have no rows. A column may hold integers
             where it held floats in fit, and the other way round.
 
@@ -182,21 +203,23 @@ class FieldEncoder:
         """
         fitted = self._known()
         opened = open_table(table)
-        lost = [field.name for field in fitted.fields if field.name not in opened.names]
+        lost = [name for name in self.column_names if name not in opened.names]
         if lost:
             raise InputError(
                 f"a table must have every column that was fitted: {', '.join(map(repr, lost))} not there. "
                 f"{_there(opened.names)}"
             )
-        draft = Draft.blank(fitted, opened.n_rows)
-        unseen = []
+        draft = fitted.blank(opened.n_rows)
+        unseen: list[float] = []
+        column = None
         for field in fitted.fields:
-            column = opened.read(field.name)
-            _check_column(column, field, fitted.n_rows)
-            encoded = field.encode(column, self.unknown)
+            if column is None or column.name != field.column:  # parts of a date read it once
+                column = opened.read(field.column)
+            own = _prepared(column, field, fitted.n_rows)
+            encoded = field.encode(own, self.unknown)
             if encoded.unseen is not None and self.unknown == "error":
-                raise _not_seen(column, first_true(encoded.unseen))
-            draft.add(encoded.features, encoded.values, field.n_features)
+                raise _not_seen(own, field, first_true(encoded.unseen))
+            draft.add(encoded, field.n_features)
             unseen.append(0.0 if encoded.unseen is None else float(np.mean(encoded.unseen)))
         self._unseen = tuple(unseen)
         return replace(draft.finish(fitted.empty), encoder=copy.copy(self))  # a later fit does not reach it
@@ -207,12 +230,47 @@ class FieldEncoder:
 
     def get_feature_names_out(self) -> Array:
         """The name of every feature, (n,) object: ``education=Masters``, ``age in [25, 28)``, ``age missing``."""
-        return np.array([*self._names(), None], dtype=object)[:-1]
+        fitted = self._known()
+        names = fitted.empty.feature_names or _distinct_names(fitted.fields)
+        return np.array([*names, None], dtype=object)[:-1]
+
+    def name_features(self, features: Any) -> list[str]:
+        """The names of some features, also where there are so many that rows carry none.
+
+        Parameters
+        ----------
+        features : (m,) integers
+
+        Raises
+        ------
+        InputTypeError, InputError
+            If they are no integers, or one of them is no feature.
+        """
+        fitted = self._known()
+        numbers = integers("features", features)
+        if numbers.ndim != 1:
+            raise InputError(f"features must be 1-D: got shape {numbers.shape}.")
+        check_range(numbers, fitted.empty.n_features, lambda i: f"features[{i}]")
+        if (names := fitted.empty.feature_names) is not None:
+            return [names[i] for i in numbers.tolist()]
+        first = starts(np.array([field.n_features for field in fitted.fields]))
+        owners = fitted.empty.fields[numbers.astype(np.int64)].tolist()
+        return [fitted.fields[f].name_feature(i - int(first[f])) for f, i in zip(owners, numbers.tolist(), strict=True)]
 
     @property
     def field_names(self) -> tuple[str, ...]:
-        """The columns, in the order of their fields."""
+        """The fields' names: those of their columns, and ``time.hour`` of a part of a date."""
         return tuple(field.name for field in self.fields)
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """The columns that are read, in the order of their fields."""
+        return tuple(dict.fromkeys(field.column for field in self.fields))
+
+    @property
+    def n_features(self) -> int:
+        """Of all fields."""
+        return self._known().empty.n_features
 
     @property
     def fields(self) -> tuple[Field, ...]:
@@ -224,7 +282,8 @@ class FieldEncoder:
         fitted = self._known()
         rates = self._unseen or (None,) * len(fitted.fields)
         return EncodingReport(
-            report_field(field, self.unknown, rate) for field, rate in zip(fitted.fields, rates, strict=True)
+            report_field(field, self.unknown, rate, fitted.n_rows)
+            for field, rate in zip(fitted.fields, rates, strict=True)
         )
 
     def describe(self) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -241,10 +300,12 @@ class FieldEncoder:
         arrays = {
             f"{i}.{name}": array for i, field in enumerate(fitted.fields) for name, array in field.arrays().items()
         }
-        options = ("categorical", "numeric", "bins", "min_count", "unknown", "numeric_as")
+        old = not any(name in NEW_OPTIONS for name in self.changed()) and all(
+            field.format == 1 for field in self.fields
+        )
         document = {
-            "format": FORMAT,
-            "options": {name: getattr(self, name) for name in options},
+            "format": FORMATS[0] if old else FORMATS[1],  # what former versions understand, they can read
+            "options": {name: getattr(self, name) for name in OPTIONS if not (old and name in NEW_OPTIONS)},
             "n_rows": fitted.n_rows,
             "fields": [field.document() for field in fitted.fields],
         }
@@ -260,14 +321,13 @@ class FieldEncoder:
             If they describe no encoder, or one of a later format.
         """
         try:
-            if document["format"] != FORMAT:
-                raise ValueError(f"format {document['format']!r}, where {FORMAT} is understood")
+            if document["format"] not in FORMATS:
+                raise ValueError(f"format {document['format']!r}, where {FORMATS} are understood")
             encoder = cls(**document["options"])
             fields: list[Field] = []
             for i, part in enumerate(document["fields"]):
-                kind: type[Field] = {"categorical": CategoryField, "numeric": NumberField}[part["kind"]]
                 own = {name.partition(".")[2]: array for name, array in arrays.items() if name.startswith(f"{i}.")}
-                fields.append(kind.restore(own, part))
+                fields.append(restore_field(own, part))
             encoder._fitted = Fitted.of(fields, int(document["n_rows"]))
         except (AttributeError, KeyError, TypeError, ValueError, FwfmError) as error:
             raise ModelFileError(
@@ -282,87 +342,24 @@ class FieldEncoder:
             raise MissingStateError("the encoder is not fitted: call fit or fit_transform first.")
         return self._fitted
 
-    def _names(self) -> tuple[str, ...]:
-        return self._known().empty.feature_names or ()
 
-    def _fit_field(self, column: Column) -> Field:
-        if column.missing.all():
-            raise InputError(f"column {column.name!r} must hold at least one value: all are missing. Drop the column.")
-        if column.name in (self.numeric or ()) and column.family != "numbers":
-            raise InputTypeError(
-                f"column {column.name!r} is named in numeric, and holds {column.kind}. Convert it to numbers, or name "
-                "it in categorical."
-            )
-        present = present_values(column)
-        if self._is_numeric(column, len(present[0])):
-            if column.name not in (self.numeric or ()):
-                check_exact(column, present[0])
-            return fit_numbers(column, present, self.numeric_as, self.bins, self.min_count)
-        return fit_categories(column, present, self.min_count)
-
-    def _is_numeric(self, column: Column, distinct: int) -> bool:
-        if column.name in (self.categorical or ()) or column.family != "numbers":
-            return False
-        if column.name in (self.numeric or ()):
-            return True
-        return not column.labelled and (column.kind == "floats" or distinct > MOST_INTEGER_CATEGORIES)
-
-
-@dataclass(eq=False)
-class Draft:
-    """Rows in the making: each slot holds at most one feature per row, and slots ascend."""
-
-    indices: Array  # (rows, slots) int32 or int64, NOTHING where there is no feature
-    values: Array | None  # (rows, slots) float64; None when all are 1
-    slot: int = 0
-    offset: int = 0
-
-    @classmethod
-    def blank(cls, fitted: Fitted, n_rows: int) -> Draft:
-        shape = (n_rows, sum(field.n_slots for field in fitted.fields))
-        weighted = any(isinstance(field, NumberField) and field.scale is not None for field in fitted.fields)
-        return cls(np.empty(shape, fitted.empty.indices.dtype), np.ones(shape) if weighted else None)
-
-    def add(self, features: list[Array], values: list[Array | None], n_features: int) -> None:
-        """One field: its slots, side by side."""
-        for numbers, weights in zip(features, values, strict=True):
-            own = self.indices[:, self.slot]
-            np.add(numbers, own.dtype.type(self.offset), out=own)
-            own[numbers == NOTHING] = NOTHING
-            if weights is not None and self.values is not None:
-                self.values[:, self.slot] = weights
-            self.slot += 1
-        self.offset += n_features
-
-    def finish(self, empty: FieldMatrix) -> FieldMatrix:
-        """Canonical rows (numerics 1): nothing where there is nothing, and no zeros."""
-        kept = self.indices != NOTHING
-        if self.values is not None:
-            kept &= self.values != 0
-        if kept.all():
-            rows, slots = kept.shape
-            indptr, indices = np.arange(rows + 1, dtype=np.int64) * slots, self.indices.reshape(-1)
-        else:
-            indptr, indices = starts(np.count_nonzero(kept, axis=1)), self.indices[kept]
-        values = np.broadcast_to(np.float32(1), indices.shape) if self.values is None else self.values[kept]
-        return replace(empty, indptr=indptr, indices=indices, values=values)
-
-
-def _check_column(column: Column, field: Field, fitted_rows: int) -> None:
-    """Refuse a column that is no more what fit saw."""
-    rows, lost = len(column.values), bool(column.missing.all())  # of no rows, all are missing
-    if not lost and column.family != field.family:
+def _prepared(column: Column | ListColumn, field: Field, fitted_rows: int) -> Any:
+    """A column as its field takes it; refused where it is no more what fit saw."""
+    if not column.missing.all() and not field.accepts(column):  # of no rows, all are missing
         row = first_true(~column.missing)
         raise InputTypeError(
             f"column {column.name!r} held {field.family} when the encoder was fitted: got {column.kind}, such as "
             f"{column.value(row)} at row {row}. Convert it to what it was."
         )
+    own = field.prepare(column)
+    rows, lost = len(own.missing), bool(own.missing.all())
     share = (field.missing + 1) / (fitted_rows + 2)  # as if one more had been missing, and one present
     if lost and rows >= 2 and share**rows < NO_CHANCE:
         raise InputError(
             f"column {column.name!r} must hold values: all {rows} rows miss it, where {field.missing} of "
             f"{fitted_rows} did in fit. Look at where the column comes from, or fit on rows like these."
         )
+    return own
 
 
 def _distinct_names(fields: tuple[Field, ...]) -> list[str]:
@@ -379,10 +376,11 @@ def _distinct_names(fields: tuple[Field, ...]) -> list[str]:
     return names
 
 
-def _not_seen(column: Column, row: int) -> InputError:
+def _not_seen(column: Any, field: Field, row: int) -> InputError:
     return InputError(
-        f"column {column.name!r} must hold values that fit saw, as unknown is 'error': got {column.value(row)} at row "
-        f"{row}. Fit on rows that hold it, or choose unknown='learned' or 'ignore'."
+        f"column {field.column!r} must hold values that fit saw, as unknown is 'error': got "
+        f"{field.show_unseen(column, row)} at row {row}. Fit on rows that hold it, or choose unknown='learned' or "
+        "'ignore'."
     )
 
 
@@ -391,25 +389,3 @@ def _there(names: tuple[str, ...]) -> str:
         return "There are none."
     shown = ", ".join(map(repr, names[:20]))
     return f"There are: {shown}{', ...' if len(names) > 20 else ''}."
-
-
-def _listed(option: str, names: Iterable[str] | None) -> tuple[str, ...] | None:
-    if names is None:
-        return None
-    several = np.iterable(names) and not isinstance(names, str)
-    listed = tuple(names) if several else ()
-    if not several or not all(isinstance(name, str) for name in listed):
-        raise OptionError(f"{option} must be a list of column names, got {names!r}.")
-    return listed
-
-
-def _whole(option: str, number: Any, least: int) -> int:
-    if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < least:
-        raise OptionError(f"{option} must be an integer of at least {least}, got {number!r}.")
-    return int(number)
-
-
-def _one_of(option: str, value: Any, allowed: tuple[str, ...]) -> str:
-    if not isinstance(value, str) or value not in allowed:
-        raise OptionError(f"{option} must be one of {', '.join(map(repr, allowed))}, got {value!r}.")
-    return str(value)

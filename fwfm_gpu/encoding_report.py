@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 
-from fwfm_gpu.category_field import CategoryField
-from fwfm_gpu.number_field import NumberField
+from fwfm_gpu.field_choice import Field
+from fwfm_gpu.hash_field import Collisions, HashField
+from fwfm_gpu.list_field import ListField
 
 __all__ = ["EncodingReport", "FieldReport", "report_field"]
 
@@ -18,18 +19,22 @@ class FieldReport:
     ----------
     name : str
     kind : str
-        ``"categorical"`` or ``"numeric"``.
+        ``"categorical"``, ``"numeric"`` or ``"hashed"``, after ``"multi-valued, "`` or ``"date, "`` where it is such.
     distinct : int
-        Distinct values in fit.
+        Distinct values in fit, of a multi-valued column its members'.
     missing : int
         Rows of fit without a value.
     rare : int
         Categories that share the rare feature.
     features : int
     unknown_rate : float or None
-        Share of the rows of the last transform whose value fit did not see; None before the first.
+        Share of the rows of the last transform that held a value which fit did not see; None before the first.
     note : str
-        What contributes nothing.
+        What contributes nothing; how many hashed values share a bucket.
+    values_per_row : float or None
+        Distinct members of a row of fit, on average; None where a row has one value.
+    collisions : Collisions or None
+        Of a hashed column.
     """
 
     name: str
@@ -40,14 +45,19 @@ class FieldReport:
     features: int
     unknown_rate: float | None
     note: str
+    values_per_row: float | None = None
+    collisions: Collisions | None = None
 
 
 class EncodingReport(list[FieldReport]):
     """The reports of all fields; str() of it is a table."""
 
     def __str__(self) -> str:
-        heads = [field.name.replace("_", " ") for field in fields(FieldReport)]
-        lines = [heads, *([_shown(cell) for cell in astuple(report)] for report in self)]
+        """Values per row stand in it where a column is multi-valued."""
+        several = ("values_per_row",) * any(report.values_per_row is not None for report in self)
+        heads = ("name", "kind", "distinct", "missing", "rare", "features", *several, "unknown_rate", "note")
+        lines = [[head.replace("_", " ") for head in heads]]
+        lines += [[_shown(head, getattr(report, head)) for head in heads] for report in self]
         widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
         return "\n".join(
             "  ".join(
@@ -58,8 +68,11 @@ class EncodingReport(list[FieldReport]):
         )
 
 
-def report_field(field: CategoryField | NumberField, unknown: str, rate: float | None) -> FieldReport:
-    """The report of one field; ``unknown`` is the encoder's option."""
+def report_field(field: Field, unknown: str, rate: float | None, n_rows: int) -> FieldReport:
+    """The report of one field that fit saw so many rows of; ``unknown`` is the encoder's option."""
+    values = field.members if isinstance(field, ListField) else field
+    collisions = values.collisions if isinstance(values, HashField) else None
+    notes = [note(field, unknown), "" if collisions is None else note_collisions(collisions)]
     return FieldReport(
         field.name,
         field.kind,
@@ -68,23 +81,33 @@ def report_field(field: CategoryField | NumberField, unknown: str, rate: float |
         field.n_rare,
         field.n_features,
         rate,
-        note(field, unknown),
+        "; ".join(filter(None, notes)),
+        field.n_members / n_rows if isinstance(field, ListField) else None,
+        collisions,
     )
 
 
-def note(field: CategoryField | NumberField, unknown: str) -> str:
+def note(field: Field, unknown: str) -> str:
     """Which values contribute nothing, as no feature was trained for them."""
     if unknown == "error":
         return ""
     silent = []
-    if field.kind == "categorical" and (unknown == "ignore" or not field.n_rare):
+    if field.learns_values and (unknown == "ignore" or not field.n_rare):
         silent.append("unknown")
     if not field.missing:
         silent.append("missing")
     return f"{' and '.join(silent)} values contribute nothing" if silent else ""
 
 
-def _shown(cell: str | int | float | None) -> str:
+def note_collisions(collisions: Collisions) -> str:
+    """How many values cannot be told from another one."""
+    return (
+        f"{collisions.sharing} values share a bucket ({collisions.expected:.3g} by chance), "
+        f"{collisions.share:.2%} of all; {collisions.used} buckets used"
+    )
+
+
+def _shown(head: str, cell: str | int | float | None) -> str:
     if cell is None:
         return "-"
-    return f"{cell:.2%}" if isinstance(cell, float) else str(cell)
+    return f"{cell:.2%}" if head == "unknown_rate" else f"{cell:.2f}" if isinstance(cell, float) else str(cell)

@@ -22,6 +22,7 @@ from fwfm_gpu.matrix_reader import (
     first_true,
     index_dtype,
     integers,
+    places,
     read_dense,
     read_sparse,
     refuse_value,
@@ -306,8 +307,8 @@ class FieldMatrix:
             If rows are not 1-D or one of them is not there.
         """
         rows = row_numbers(rows, self.n_rows)
-        indptr = starts(np.diff(self.indptr)[rows])
-        old = np.repeat(self.indptr[rows] - indptr[:-1], np.diff(indptr)) + np.arange(indptr[-1])
+        lengths = np.diff(self.indptr)[rows]
+        indptr, old = starts(lengths), places(self.indptr[rows], lengths)
         values = ones(len(old), self.values.dtype) if self.all_ones else self.values[old]
         return replace(self, indptr=indptr, indices=self.indices[old], values=values)
 

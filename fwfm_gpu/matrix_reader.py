@@ -13,7 +13,7 @@ from fwfm_gpu.errors import InputError, InputTypeError, OptionError
 from fwfm_gpu.parameters import Array
 
 __all__ = ["check_ids", "check_indptr", "check_range", "first_true", "index_dtype", "integers", "read_dense"]
-__all__ += ["read_sparse", "refuse_value", "row_numbers", "starts", "value_dtype"]
+__all__ += ["places", "read_sparse", "refuse_value", "row_numbers", "starts", "value_dtype"]
 
 
 def read_dense(X: Any) -> tuple[Array, Array, Array, int]:
@@ -205,6 +205,12 @@ def index_dtype(largest: int) -> type[np.signedinteger[Any]]:
 def starts(lengths: Array) -> Array:
     """Where each of consecutive pieces starts, and the end: [2, 0, 3] -> [0, 2, 2, 5], int64."""
     return np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
+
+
+def places(begins: Array, lengths: Array) -> Array:
+    """The positions that pieces take, piece by piece: [5, 0] of lengths [2, 3] -> [5, 6, 0, 1, 2], int64."""
+    ends = np.cumsum(lengths, dtype=np.int64)
+    return np.repeat(begins - (ends - lengths), lengths) + np.arange(ends[-1] if len(ends) else 0)
 
 
 def first_true(bad: Array) -> int:

@@ -197,9 +197,7 @@ def check_shapes(model: FwFM) -> None:
     ):
         raise ValueError(f"loss {model.loss!r} does not go with {labels} labels")
     encoder = model.columns.encoder
-    if encoder is not None and (
-        encoder.field_names != model.columns.field_names or len(encoder.get_feature_names_out()) != n
-    ):
+    if encoder is not None and (encoder.field_names != model.columns.field_names or encoder.n_features != n):
         raise ValueError(f"the encoder should make the model's {n} features of fields {model.columns.field_names}")
     for name, length in (("field_names", F), ("feature_names", n)):
         if (names := getattr(model.columns, name)) is not None and len(names) != length:

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fwfm_gpu.category_field import NOTHING, Encoded
 from fwfm_gpu.columns import Column
 from fwfm_gpu.errors import InputError
+from fwfm_gpu.field_kind import NOTHING, Encoded, FieldKind
 from fwfm_gpu.matrix_reader import first_true
 from fwfm_gpu.parameters import Array
 
@@ -78,7 +78,7 @@ class Scale:
 
 
 @dataclass(frozen=True, eq=False)
-class NumberField:
+class NumberField(FieldKind):
     """A column whose values are amounts.
 
     Attributes
@@ -107,6 +107,10 @@ class NumberField:
         return (self.cuts is not None) + (self.scale is not None)
 
     @property
+    def weighted(self) -> bool:
+        return self.scale is not None
+
+    @property
     def n_bins(self) -> int:
         return 0 if self.cuts is None else self.cuts.n_bins
 
@@ -123,6 +127,10 @@ class NumberField:
         names = [] if self.cuts is None else self.cuts.names(self.name)
         names += [f"{self.name} (standardised)"] * (self.scale is not None)
         return names + [f"{self.name} missing"] * (self.missing > 0)
+
+    def accepts(self, column: Any) -> bool:
+        """Whether the column holds what fit saw."""
+        return bool(column.family == self.family)
 
     def encode(self, column: Column, unknown: str) -> Encoded:
         """The features of each row: a bin, a standardised value. Nothing is unknown but what is missing."""

@@ -43,7 +43,6 @@ MOST_EPOCHS = 50  # in the table
 MOST_POINTS = 400  # of a curve
 MOST_LABELS = 30  # in a chart
 MOST_LETTERS = 300  # of an option
-ENCODER_OPTIONS = "categorical", "numeric", "bins", "min_count", "unknown", "numeric_as"
 MOST_SHADE = 0.4  # share of a label's rows that the strongest shade stands for
 SHADES = Shades(0, MOST_SHADE, ("0%", f"{MOST_SHADE:.0%} of the rows, or more"))
 
@@ -354,12 +353,10 @@ def write_settings(findings: Findings) -> Markup:
 
 def call_of(encoder: FieldEncoder) -> str:
     """The call that makes such an encoder, with the options that differ from the default."""
-    default = FieldEncoder()
-    options = []
-    for name in ENCODER_OPTIONS:
-        value, usual = getattr(encoder, name), getattr(default, name)
-        if value != usual:
-            options.append(f"    {name}={list(value) if isinstance(value, tuple) else value!r},\n")
+    options = [
+        f"    {name}={list(value) if isinstance(value, tuple) else value!r},\n"
+        for name, value in encoder.changed().items()
+    ]
     return "encoder = fwfm_gpu.FieldEncoder(" + (f"\n{''.join(options)}" if options else "") + ")"
 
 

@@ -5,25 +5,36 @@ from __future__ import annotations
 import copy
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
+from datetime import date, datetime
 from math import isfinite
 from typing import Any
 
 import numpy as np
 
-from fwfm_gpu.category_field import NOTHING, CategoryField
+from fwfm_gpu.category_field import CategoryField
 from fwfm_gpu.columns import is_missing
+from fwfm_gpu.date_columns import part_of
+from fwfm_gpu.date_field import DateField
 from fwfm_gpu.encoding import FieldEncoder
 from fwfm_gpu.errors import InputError
-from fwfm_gpu.number_field import MOST_EXACT, Cuts, NumberField, Scale
+from fwfm_gpu.field_choice import Field
+from fwfm_gpu.field_kind import NOTHING
+from fwfm_gpu.hash_field import HashField, make_hash
+from fwfm_gpu.list_field import ListField
+from fwfm_gpu.number_field import MOST_EXACT, Cuts, Scale
 
 __all__ = ["RowEncoder"]
 
 NUMBERS = {int, float, np.int32, np.int64, np.float32, np.float64}
+FLOATS = {float, np.float32, np.float64}
 BOOLEANS = {bool, np.bool_}
+DATES = {date, datetime}
 KINDS = {"strings": str, "numbers": float, "booleans": bool}  # what is looked up, by a field's family
+KIND_OF = {str: str, **dict.fromkeys(NUMBERS, float), **dict.fromkeys(BOOLEANS, bool)}
 MOST_INTEGER = 2.0**63
 
 Find = Callable[[Any], int]  # the feature of a value, or NOTHING; KeyError where it is for the encoder to say
+FindAll = Callable[[Any], list[int]]  # the features of a list
 Weigh = Callable[[Any], float]
 
 
@@ -41,15 +52,22 @@ class RowEncoder:
 
     def __init__(self, encoder: FieldEncoder) -> None:
         self.encoder = copy.copy(encoder)
-        self.finders: list[tuple[str, Find]] = []  # of each slot
+        self.finders: list[tuple[str, Find | FindAll]] = []  # of each slot, and of each list
         self.weighers: list[tuple[int, str, Weigh]] = []  # of each slot whose value is not 1
+        self.lists: list[tuple[int, bool]] = []  # which of the finders are of lists, and whether their values are means
         first = 0
         for field in self.encoder.fields:
-            for find, weigh in make_slots(field, first, encoder.unknown):
-                if weigh is not None:
-                    self.weighers.append((len(self.finders), field.name, weigh))
-                self.finders.append((field.name, find))
+            if isinstance(field, ListField):
+                self.lists.append((len(self.finders), field.mean))
+                self.finders.append((field.column, find_members(field, first, encoder.unknown)))
+            else:
+                for find, weigh in make_slots(field, first, encoder.unknown):
+                    if weigh is not None:
+                        self.weighers.append((len(self.finders), field.column, weigh))
+                    self.finders.append((field.column, find))
             first += field.n_features
+        self.listed = {field.column for field in self.encoder.fields if isinstance(field, ListField)}
+        self.weighted = any(field.weighted for field in self.encoder.fields)
 
     def encode(self, row: Mapping[str, Any]) -> tuple[Any, Any]:
         """The features and values of a row; values are None where all are 1.
@@ -66,10 +84,12 @@ class RowEncoder:
         """
         row = row if type(row) is dict else dict(row)  # other mappings may make up what they do not hold
         try:
-            features = [find(row[name]) for name, find in self.finders]
-            values = self._weigh(row) if self.weighers else None
-        except (KeyError, TypeError):  # a value that is not looked up, or that cannot be
+            features: list[Any] = [find(row[name]) for name, find in self.finders]
+            values = self._weigh(row) if self.weighted else None
+        except (KeyError, TypeError, UnicodeEncodeError):  # a value that is not looked up, or that cannot be
             return self._transform(row)
+        if self.lists:
+            features, values = self._flatten(features, values)
         if NOTHING not in features:
             return features, values
         kept = [i for i, feature in enumerate(features) if feature != NOTHING]
@@ -82,11 +102,20 @@ class RowEncoder:
             values[slot] = weigh(row[name])
         return values
 
+    def _flatten(self, found: list[Any], values: list[float] | None) -> tuple[list[int], list[float] | None]:
+        """The features of lists between those of slots."""
+        for slot, mean in reversed(self.lists):
+            several = found[slot]
+            found[slot : slot + 1] = several
+            if values is not None:
+                values[slot : slot + 1] = [1 / max(len(several), 1) if mean else 1.0] * len(several)
+        return found, values
+
     def _transform(self, row: Mapping[str, Any]) -> tuple[Any, Any]:
         """The row as a table of one."""
-        table = {name: [row[name]] for name in self.encoder.field_names if name in row}
+        table = {name: [row[name]] for name in self.encoder.column_names if name in row}
         for name, (value,) in table.items():
-            if isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value):
+            if name not in self.listed and isinstance(value, (list, tuple, np.ndarray)) and np.ndim(value):
                 raise InputError(
                     f"a row must hold one value per column: got {type(value).__name__} for column {name!r}. For a "
                     "table of many rows call the model's own methods."
@@ -95,13 +124,21 @@ class RowEncoder:
         return rows.indices, rows.values
 
 
-def make_slots(field: CategoryField | NumberField, first: int, unknown: str) -> Iterator[tuple[Find, Weigh | None]]:
+def make_slots(field: Field, first: int, unknown: str) -> Iterator[tuple[Find, Weigh | None]]:
     """What finds the feature of each slot of a field, counted from ``first``, and what gives its value if not 1."""
+    if isinstance(field, DateField):
+        for find, weigh in make_slots(field.values, first, unknown):
+            yield find_part(field.part, find), None if weigh is None else find_part(field.part, weigh)
+        return
+    assert not isinstance(field, ListField)  # which has no slots
     refuses = unknown == "error"
     missing = None if refuses and not field.missing else shift(field.missing_feature, first)
     if isinstance(field, CategoryField):
         other = shift(field.rare_feature if unknown == "learned" else NOTHING, first)
         yield find_category(field.family, Features(field, first, None if refuses else other, missing)), None
+        return
+    if isinstance(field, HashField):
+        yield find_hashed(field, first, missing), None
         return
     if field.cuts is not None:
         yield find_bin(field.cuts, first, missing), None
@@ -141,6 +178,57 @@ def find_category(family: str, features: Features) -> Find:
         return features.__getitem__
     fits, kind = {"numbers": is_exact, "booleans": is_boolean}[family], KINDS[family]
     return lambda value: features[kind(value)] if fits(value) else find_missing(value, features.missing)
+
+
+def find_hashed(field: HashField, first: int, missing: int | None) -> Find:
+    """`fwfm_gpu.hash_field` of one value."""
+    find, n_buckets = make_hash(field.seed), field.n_buckets
+
+    def look_up(value: Any) -> int:
+        kind = type(value)
+        if kind is str:
+            return first + find(value) % n_buckets
+        if kind in BOOLEANS:
+            return first + find("true" if value else "false") % n_buckets
+        if is_number(value) and value == int(value) and (kind not in FLOATS or is_exact(value)):
+            return first + find(str(int(value))) % n_buckets
+        return find_missing(value, missing)
+
+    return look_up
+
+
+def find_part(part: str, find: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A look-up of a part of a date or time."""
+    return lambda value: find(part_of(value, part) if type(value) in DATES else check_missing(value))
+
+
+def find_members(field: ListField, first: int, unknown: str) -> FindAll:
+    """The features of a list, each once, ascending."""
+    (look_up, _), *_ = make_slots(field.members, first, unknown)
+    separator, hashed = field.separator, isinstance(field.members, HashField)
+
+    def find(value: Any) -> list[int]:
+        if type(value) is str and separator is not None:
+            value = [part for part in value.split(separator) if part]
+        elif type(value) not in (list, tuple):
+            value = [check_missing(value)]
+        members = [member for member in value if not is_missing(member)]
+        if hashed and len({KIND_OF.get(type(member)) for member in members}) > 1:
+            raise KeyError(members)  # whatever it is, a hash would be found
+        features = {look_up(member) for member in members}
+        if not features:
+            features.add(look_up(None))
+        features.discard(NOTHING)
+        return sorted(features)
+
+    return find
+
+
+def check_missing(value: Any) -> Any:
+    """The value, if it is missing."""
+    if not is_missing(value):
+        raise KeyError(value)
+    return value
 
 
 def find_bin(cuts: Cuts, first: int, missing: int | None) -> Find:

@@ -27,6 +27,7 @@ FLOORS = {
             "row_norms schedules "
             "losses optimizers metrics device_arrays device_matrix matrix_reader matrix_columns field_matrix recipe "
             "row_parts labels columns category_field number_field encoding_report "
+            "list_columns date_columns field_kind hash_field list_field date_field field_choice encoder_options row_draft "
             "ranking_metrics",
             "backends encoding io",
             "training epochs problem callbacks progress interruption history options model model_document model_file "

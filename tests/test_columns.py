@@ -11,7 +11,7 @@ import pytest
 from fwfm_gpu.columns import read_column
 from fwfm_gpu.errors import InputError, InputTypeError
 
-NAN = float("nan")
+NAN, EAST = float("nan"), datetime.timezone(datetime.timedelta(hours=9))
 READ = [  # values, kind, what stands at each row (None: missing)
     (["b", "a", "b"], "strings", ["b", "a", "b"]),
     (["a", None, NAN, ""], "strings", ["a", None, None, ""]),
@@ -32,6 +32,10 @@ READ = [  # values, kind, what stands at each row (None: missing)
     (np.array([1.5, NAN], ">f8"), "floats", [1.5, None]),
     ([True, None, np.False_], "booleans", [True, None, False]),
     (np.array([True, False]), "booleans", [True, False]),
+    (np.array(["1970-01-02", "NaT", "1969-12-31"], "M8[D]"), "times", [86_400, None, -86_400]),
+    (np.array([-1], "M8[ns]"), "times", [-1]),
+    ([datetime.date(1970, 1, 2), None, datetime.datetime(1970, 1, 1, 0, 1)], "times", [86_400, None, 60]),
+    ([datetime.datetime(1970, 1, 1, 1, tzinfo=EAST), np.datetime64("1970-01-01T01", "ns")], "times", [3600, 3600]),
     ([None, NAN, np.datetime64("NaT")], "nothing", [None, None, None]),
     ([], "nothing", []),
 ]
@@ -69,14 +73,20 @@ def test_a_mixture_is_refused_by_its_first_stranger(values, message):
 
 
 REFUSED = [
-    ([datetime.date(2020, 1, 1)], InputTypeError, "got date at row 0. Dates and times are not encoded as they are"),
-    (np.array(["2020-01-01"], "M8[D]"), InputTypeError, "days since a given date"),
-    (np.array([3], "m8[s]"), InputTypeError, "Dates and times"),
+    (np.array([3], "m8[s]"), InputTypeError, "got timedelta64[s]. Make numbers of them first, such as their seconds"),
+    ([datetime.timedelta(1)], InputTypeError, "got timedelta at row 0. Make numbers of them first"),
+    ([datetime.date(2020, 1, 1), "a"], InputTypeError, "begins with dates, and row 1 holds str 'a'"),
+    ([["a"], "a"], InputTypeError, "begins with lists, and row 1 holds str 'a'"),
+    ([["a"], None, [1]], InputTypeError, "begins with strings, and row 1 holds int 1"),
+    ([[["a"]]], InputTypeError, "holds lists of lists: a list may hold strings, booleans or numbers"),
+    ([[datetime.date(2020, 1, 1)]], InputTypeError, "holds lists of times"),
+    ([[1], np.zeros((2, 2))], InputTypeError, "lists of single values: got an array of shape (2, 2)"),
+    ([[1], np.array(3)], InputTypeError, "lists of single values: got an array of shape ()"),
+    ([{"a": 1}], InputTypeError, "got dict at row 0"),
     ([decimal.Decimal(1)], InputTypeError, "Convert it to float first"),
     ([b"a"], InputTypeError, "Decode bytes to str first"),
     (np.array([b"a"]), InputTypeError, "Decode bytes to str first"),
     (np.array([1j]), InputTypeError, "got complex128"),
-    ([None, [1, 2]], InputTypeError, "got list at row 1"),
     ([object()], InputTypeError, "got object at row 0"),
     (np.ma.masked_array([1, 2], [True, False]), InputTypeError, "column 'x' is a masked array"),
     ([1.0, np.inf], InputError, "must be finite: got inf at row 1"),
@@ -85,8 +95,11 @@ REFUSED = [
     ([1, 2**63], InputError, "below 2**63"),
     ([None, 1.5, 2**2000], InputError, "got an integer of 2001 bits, beyond what float64 holds, at row 2"),
     ([1.5, -(2**2000)], InputError, "at row 1"),
-    (np.zeros((2, 1)), InputError, "must be 1-D, one value per row: got shape (2, 1)"),
-    ([[1], [2]], InputError, "must be 1-D"),
+    (
+        np.zeros((2, 1)),
+        InputError,
+        "must be 1-D, one value per row: got shape (2, 1). Where a row holds several values",
+    ),
     (3, InputError, "must be 1-D, one value per row: got shape ()"),
     ("abc", InputError, "got shape (). For a single row, make it a list: ['abc']."),
 ]

@@ -112,7 +112,7 @@ class TestRestore:
     @pytest.mark.parametrize(
         "spoil",
         [
-            lambda arrays, document: document.update(format=2),
+            lambda arrays, document: document.update(format=3),
             lambda arrays, document: document.pop("options"),
             lambda arrays, document: document["options"].update(bins=0),
             lambda arrays, document: document["options"].update(colour="red"),
@@ -182,7 +182,8 @@ class TestBadInput:
             ({"a": ["x", 1]}, InputTypeError, "column 'a' must hold values of one kind"),
             ({"a": [1.0, np.inf]}, InputError, "column 'a' must be finite: got inf at row 1"),
             ({"a": ["x", []]}, InputTypeError, "column 'a' must hold values of one kind"),
-            ({"a": np.array(["2020-01-01"], "M8[D]")}, InputTypeError, "column 'a'.*Dates and times"),
+            ({"a": np.array(["2020-01-01"], "M8[D]")}, InputTypeError, "column 'a' holds dates or times"),
+            ({"a": np.zeros(2, "m8[s]")}, InputTypeError, "column 'a' .* got timedelta64"),
             ({"a": [1], "b": [1, 2]}, InputError, "'a' has 1 rows, 'b' has 2"),
             ([[1, 2]], InputTypeError, "got list"),
         ],

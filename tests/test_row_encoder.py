@@ -10,9 +10,10 @@ from itertools import product
 
 import numpy as np
 import pytest
+from encoded_rows import answer, by_table, without_zeros
 
 from fwfm_gpu.encoding import FieldEncoder
-from fwfm_gpu.errors import FwfmError, InputError
+from fwfm_gpu.errors import InputError
 from fwfm_gpu.row_encoder import RowEncoder
 
 NAN, ROWS = float("nan"), 60
@@ -58,34 +59,6 @@ VALUES = [
     *(np.float64(0.5), np.float32(0.1), np.float32(0.5), np.float16(0.5), np.longdouble(0.5)),
     *(Decimal(1), 1 + 0j, datetime.date(2020, 1, 1), object(), {}, {1}, np.array(0.5), np.array(None)),
 ]
-
-
-def answer(encode, row):
-    """Features and values in float64, or the error that was raised."""
-    try:
-        features, values = encode(row)
-    except FwfmError as error:
-        return type(error), str(error)
-    features = [int(feature) for feature in features]
-    return features, [float(value).hex() for value in ([1.0] * len(features) if values is None else values)]
-
-
-def by_table(encoder):
-    """The encoder's own way: a table of one row."""
-
-    def encode(row):
-        rows = encoder.transform({name: [value] for name, value in row.items()})
-        return rows.indices, None if encoder.numeric_as == "bins" else rows.values
-
-    return encode
-
-
-def without_zeros(found):
-    """What the encoder drops at once, an engine drops later."""
-    if isinstance(found[0], type):
-        return found
-    kept = [(feature, value) for feature, value in zip(*found, strict=True) if value not in ("0x0.0p+0", "-0x0.0p+0")]
-    return [feature for feature, _ in kept], [value for _, value in kept]
 
 
 @pytest.mark.parametrize("min_count", [1, 5])
