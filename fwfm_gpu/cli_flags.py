@@ -55,8 +55,16 @@ WORDS = {
     "unknown": "values that training did not see: as the rare ones, no feature, or an error",
     "numeric_as": "numbers as bins, as one standardised value, or both",
     "bins": "ranges that a numeric column is cut into",
+    "hashed": "columns to hash, without a vocabulary: user,item, or user=65536 with their numbers of buckets",
+    "n_buckets": "of each hashed column that is given without a number",
+    "hash_seed": "another one makes other values share a bucket",
+    "multi": "columns of several values: the separator of each",
+    "multi_value": "what each of several values counts: one, or mean, 1 / their number; by column, or one word for all",
+    "dates": "parts of dates and times that become fields: hour, weekday, is_weekend, day, month, year",
 }
 METAVARS = {"device": "DEVICE", "class_weight": "LABEL=WEIGHT,...", "categorical": "COLUMNS", "numeric": "COLUMNS"}
+METAVARS |= {"hashed": "COLUMN=N,...", "multi": "COLUMN=SEPARATOR,...", "multi_value": "WORD|COLUMN=WORD,..."}
+METAVARS |= {"dates": "COLUMN=PART,..."}
 
 
 @dataclass(frozen=True)
@@ -93,7 +101,7 @@ def flags_of(function: Callable[..., Any], names: Iterable[str] | None = None) -
     names : iterable of str, optional
         Only these.
     """
-    called = vars(function)["__init__"] if isinstance(function, type) else function
+    called = inspect.getattr_static(function, "__init__") if isinstance(function, type) else function
     hints, told = get_type_hints(called), parameters_told(inspect.getdoc(function) or "")
     wanted = None if names is None else set(names)
     flags = {}
@@ -145,7 +153,7 @@ def reader(hint: Any) -> Callable[[str], Any] | None:
     if kinds and kinds <= {int, float}:
         return number
     if Mapping in origins or dict in origins:
-        return pairs
+        return pairs_or_words if origins & {Sequence, Iterable} else pairs
     if origins & {Sequence, Iterable, list, tuple}:
         return one_or_more_words if str in kinds else list_of_words
     if str in kinds:
@@ -193,17 +201,22 @@ def one_or_more_words(text: str) -> str | list[str]:
     return words[0] if len(words) == 1 else words
 
 
+def pairs_or_words(text: str) -> Any:
+    """``a=1,b=2`` as a dict, ``a,b`` as a list."""
+    return pairs(text) if "=" in text else list_of_words(text)
+
+
 def pairs(text: str) -> Any:
-    """``a=1,b=2`` as a dict; a word without = as it is."""
+    """``a=1,b=2`` as a dict, with a list of what one name is given more than once; a word without = as it is."""
     if "=" not in text:
         return text
-    read = {}
+    read: dict[Any, list[Any]] = {}
     for part in list_of_words(text):
         name, equals, value = part.rpartition("=")
         if not equals:
             raise argparse.ArgumentTypeError(f"expected NAME=VALUE between commas, got {part!r}")
-        read[literal(name)] = literal(value)
-    return read
+        read.setdefault(literal(name), []).append(literal(value))
+    return {name: values if len(values) > 1 else values[0] for name, values in read.items()}
 
 
 def literal(text: str) -> Any:

@@ -18,7 +18,7 @@ NUMERIC_AS = ("bins", "value", "both")
 MULTI_VALUE = ("one", "mean")
 
 NAMED = ("categorical", "numeric", "hashed", "multi", "dates")  # options that name columns
-NEW_OPTIONS = ("hashed", "n_buckets", "seed", "multi", "multi_value", "dates")  # since format 2 of a description
+NEW_OPTIONS = ("hashed", "n_buckets", "hash_seed", "multi", "multi_value", "dates")  # since format 2 of a description
 OPTIONS = ("categorical", "numeric", "bins", "min_count", "unknown", "numeric_as", *NEW_OPTIONS)
 
 
@@ -36,10 +36,10 @@ class EncoderOptions:
         numeric_as: str = "bins",
         hashed: Mapping[str, int] | Iterable[str] | None = None,
         n_buckets: int = 2**18,
-        seed: int = 0,
+        hash_seed: int = 0,
         multi: Mapping[str, str | None] | Iterable[str] | None = None,
         multi_value: str | Mapping[str, str] = "one",
-        dates: Mapping[str, Iterable[str]] | None = None,
+        dates: Mapping[str, str | Iterable[str]] | None = None,
     ) -> None:
         self.categorical = read_names("categorical", categorical)
         self.numeric = read_names("numeric", numeric)
@@ -49,7 +49,7 @@ class EncoderOptions:
         self.numeric_as = choose("numeric_as", numeric_as, NUMERIC_AS)
         self.n_buckets = read_whole("n_buckets", n_buckets, 1, MOST_BUCKETS)
         self.hashed = read_buckets(hashed, self.n_buckets)
-        self.seed = read_whole("seed", seed, 0, MOST_SEED)
+        self.hash_seed = read_whole("hash_seed", hash_seed, 0, MOST_SEED)
         self.multi = read_separators(multi)
         self.multi_value = read_multi_value(multi_value)
         self.dates = read_parts(dates)
@@ -125,7 +125,7 @@ def read_parts(dates: Any) -> dict[str, tuple[str, ...]] | None:
     read_names("dates", dates)
     read: dict[str, tuple[str, ...]] = {}
     for name, parts in dates.items():
-        listed = tuple(parts) if np.iterable(parts) and not isinstance(parts, str) else ()
+        listed = (parts,) if isinstance(parts, str) else tuple(parts) if np.iterable(parts) else ()
         if not listed or len(set(map(str, listed))) < len(listed):
             raise OptionError(
                 f"dates[{name!r}] must list parts, each once, such as ('hour', 'weekday'): got {parts!r}."

@@ -106,7 +106,7 @@ class FieldEncoder(EncoderOptions):
     hashed : mapping of str to int, or sequence of str, optional
         The number of buckets of each column, or the columns that have ``n_buckets`` each. A column of lists too.
     n_buckets : int
-    seed : int
+    hash_seed : int
         Of the hash, up to 2**64 - 1. Another one makes other values share a bucket.
     multi : mapping of str to str or None, or sequence of str, optional
         Multi-valued columns: the separator of each, None for lists, as in ``{"genres": "|", "tags": None}``. Strings
@@ -115,7 +115,7 @@ class FieldEncoder(EncoderOptions):
     multi_value : {"one", "mean"}, or mapping of str to such
         The value of each feature of a multi-valued column: 1, or 1 / count, the count being that of the row's features
         in this field; by column, where it is a mapping (``"one"`` for what is not in it).
-    dates : mapping of str to sequence of str, optional
+    dates : mapping of str to str or sequence of str, optional
         The parts of each column of dates or times, as in ``{"time": ("hour", "weekday")}``: each is a field of its own,
         ``time.hour``. The hour (0 to 23), weekday (Monday is 0), day, month and is_weekend are categories, the year is
         numeric. Times are read as they stand, in the zone of their column or value, and never converted; the hour of a

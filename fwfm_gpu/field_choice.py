@@ -88,7 +88,7 @@ def _is_numeric(column: Column, distinct: int, options: EncoderOptions) -> bool:
 
 
 def _fit_hash(column: Column, present: tuple[Array, Array], options: EncoderOptions) -> HashField:
-    return fit_hash(column, present, (options.hashed or {})[column.name], options.seed)
+    return fit_hash(column, present, (options.hashed or {})[column.name], options.hash_seed)
 
 
 def _fit_dates(column: Column, options: EncoderOptions) -> list[Field]:

@@ -127,3 +127,25 @@ def test_every_plain_option_of_the_encoder_is_a_flag():
     assert {"categorical", "numeric", "bins", "min_count", "unknown", "numeric_as"} <= set(flags)
     encoder = FieldEncoder(**parse(flags, "--categorical", "a,b", "--bins", "8", "--unknown", "ignore"))
     assert (encoder.categorical, encoder.bins, encoder.unknown) == (("a", "b"), 8, "ignore")
+
+
+def test_the_encoder_s_options_by_column_are_pairs_or_words():
+    flags = flags_of(FieldEncoder)
+    arguments = "--hashed a,b --n-buckets 64 --multi c=|,d=; --multi-value c=mean --dates t=hour,t=weekday,u=month"
+    given = parse(flags, *arguments.split(), "--hash-seed", "7")
+    encoder, want = (
+        FieldEncoder(**given),
+        FieldEncoder(
+            hashed=["a", "b"],
+            n_buckets=64,
+            hash_seed=7,
+            multi={"c": "|", "d": ";"},
+            multi_value={"c": "mean"},
+            dates={"t": ["hour", "weekday"], "u": "month"},
+        ),
+    )
+    assert repr(encoder) == repr(want)
+    assert FieldEncoder(**parse(flags, "--hashed", "a=64", "--multi-value", "mean")).changed() == {
+        "hashed": {"a": 64},
+        "multi_value": "mean",
+    }

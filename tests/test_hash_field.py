@@ -44,7 +44,7 @@ def test_the_buckets_stay_what_they_were():
 )
 @pytest.mark.parametrize("seed", [0, 1, 2**64 - 1])
 def test_a_value_is_hashed_by_its_text(values, texts, seed):
-    assert buckets_of(values, seed=seed) == [bucket(text, 2**14, seed) for text in texts]
+    assert buckets_of(values, hash_seed=seed) == [bucket(text, 2**14, seed) for text in texts]
 
 
 def test_1_and_1_0_and_the_string_1_are_one_value_in_whichever_column_fit_saw():
@@ -123,7 +123,7 @@ def test_features_that_are_not_there_have_no_name(wrong):
 
 def test_a_restored_encoder_hashes_alike():
     table = {"x": ["a", "b", None], "y": [1, 2, 3]}
-    encoder = FieldEncoder(hashed={"x": 100, "y": 50}, seed=9).fit(table)
+    encoder = FieldEncoder(hashed={"x": 100, "y": 50}, hash_seed=9).fit(table)
     arrays, document = encoder.describe()
     assert not arrays and document["format"] == 2
     restored = FieldEncoder.restore(arrays, json.loads(json.dumps(document)))
@@ -160,8 +160,8 @@ def test_what_cannot_be_hashed_is_refused(values, error, message):
         ({"hashed": "x"}, "hashed must be a list of column names, got 'x'"),
         ({"hashed": {1: 7}}, "hashed must be a list of column names"),
         ({"n_buckets": True}, "n_buckets must be an integer"),
-        ({"seed": -1}, "seed must be an integer from 0"),
-        ({"seed": 2**64}, "seed must be an integer from 0"),
+        ({"hash_seed": -1}, "hash_seed must be an integer from 0"),
+        ({"hash_seed": 2**64}, "hash_seed must be an integer from 0"),
         ({"hashed": ["x"], "numeric": ["x"]}, "column 'x' is named in both numeric and hashed"),
         ({"hashed": ["x"], "categorical": ["x"]}, "column 'x' is named in both categorical and hashed"),
     ],
