@@ -18,12 +18,13 @@ import numpy as np
 from fwfm_gpu.cli_flags import add_flags, flags_of, given_flags, list_of_words, path_argument
 from fwfm_gpu.columns import Column
 from fwfm_gpu.encoding import FieldEncoder
-from fwfm_gpu.errors import InputError, OptionError
+from fwfm_gpu.errors import InputError, InputTypeError, OptionError
 from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.io.row_files import RowFormat, iterate_known_rows, read_known_rows, read_row_file
 from fwfm_gpu.io.source import BLOCK_BYTES, GZIP
 from fwfm_gpu.io.table_files import Dialect, TableFile, open_table_file
 from fwfm_gpu.io.tables import open_table
+from fwfm_gpu.list_columns import ListColumn
 from fwfm_gpu.model import FwFM
 from fwfm_gpu.parameters import Array
 
@@ -212,7 +213,9 @@ def read_examples(parsed: Namespace, path: str, like: FieldEncoder | None = None
         refuse_columns(parsed, path, form)
         rows, y = read_row_file(source_of(path), row_format(parsed, form))
         return Examples(rows, as_labels(y))
-    file = open_table_file(source_of(path), form, dialect_of(parsed, kinds_of(like)))
+    file = open_table_file(
+        source_of(path), form, dialect_of(parsed, kinds_asked(parsed) if like is None else kinds_of(like))
+    )
     roles = {role: getattr(parsed, role, None) for role in ("label", "weight", "group")}
     features = feature_columns(parsed, file, roles)
     table = file.read({*features, *(name for name in roles.values() if name)})
@@ -265,6 +268,8 @@ def vectors(file: str, table: Any, roles: dict[str, str | None]) -> dict[str, An
 def vector(file: str, table: Any, name: str, role: str) -> Array:
     """A column that must be whole, as an array."""
     column = open_table(table).read(name)
+    if isinstance(column, ListColumn):
+        raise InputTypeError(f"{file}: column {name!r} is the {role}, and holds lists: one value per row is expected.")
     if column.missing.any():
         row = int(np.argmax(column.missing))
         raise InputError(
@@ -285,15 +290,23 @@ def as_labels(y: Array) -> Array:
     return y.astype(np.int64) if np.array_equal(y, np.trunc(y)) and len(np.unique(y)) == 2 else y
 
 
+def kinds_asked(parsed: Namespace) -> dict[str, str]:
+    """Which columns of text have to stay text: a hash of 007 is not that of 7, and 1|2 is cut."""
+    options = make_encoder(parsed) if hasattr(parsed, "hashed") or hasattr(parsed, "multi") else FieldEncoder()
+    return dict.fromkeys([*(options.hashed or ()), *(options.multi or ())], "strings")
+
+
 def kinds_of(encoder: FieldEncoder | None) -> dict[str, str]:
     """How columns of text have to be read for an encoder, whatever they look like in this file."""
     kinds = {}
     for field in () if encoder is None else encoder.fields:
         family, vocabulary = getattr(field, "family", None), getattr(field, "vocabulary", None)
+        if field.kind == "hashed" or getattr(field, "separator", None) is not None:
+            family = "strings"
         if family == "numbers" and vocabulary is not None and vocabulary.dtype.kind == "i":
             family = "integers" if np.abs(vocabulary).max(initial=0) > EXACT else family
         if family in ("strings", "numbers", "integers", "booleans"):
-            kinds[field.name] = family
+            kinds[field.column] = family
     return kinds
 
 
@@ -310,7 +323,7 @@ def iterate_examples(parsed: Namespace, model: FwFM, keep: list[str] | None = No
         refuse_columns(parsed, parsed.data, form)
         if encoder is not None:
             raise InputError(
-                f"{parsed.data}: the model was trained on a table with the columns {', '.join(encoder.field_names)}, "
+                f"{parsed.data}: the model was trained on a table with the columns {', '.join(encoder.column_names)}, "
                 f"and this is {form}. Pass a CSV or Parquet file with these columns."
             )
         for rows, y, unknown in iterate_known_rows(source_of(parsed.data), form, model.columns):
@@ -325,10 +338,10 @@ def iterate_examples(parsed: Namespace, model: FwFM, keep: list[str] | None = No
     kinds = dict.fromkeys(keep or (), "strings") | kinds_of(encoder) | label_kind(model, roles["label"])
     kinds |= {roles["weight"]: "numbers"} if roles["weight"] else {}
     file = open_table_file(source_of(parsed.data), form, dialect_of(parsed, kinds))
-    for name in [*encoder.field_names, *(name for name in roles.values() if name), *(keep or ())]:
+    for name in [*encoder.column_names, *(name for name in roles.values() if name), *(keep or ())]:
         if name not in file.names:
             raise InputError(f"{file.name}: there is no column {name!r}. There are: {', '.join(file.names[:30])}.")
-    for table in file.iterate({*encoder.field_names, *(name for name in roles.values() if name), *(keep or ())}):
+    for table in file.iterate({*encoder.column_names, *(name for name in roles.values() if name), *(keep or ())}):
         parts = vectors(file.name, table, roles)
         kept = {name: [as_written(value) for value in table.column(name).to_pylist()] for name in keep or ()}
         yield Examples(table, parts["label"], parts["weight"], parts["group"], kept)

@@ -235,3 +235,28 @@ def test_without_pyarrow_a_table_is_refused(tmp_path, monkeypatch, capsys):
     (tmp_path / "a.csv").write_text("a,b\n1,2\n")
     run("train", tmp_path / "a.csv", "--label", "b", "--out", tmp_path / "model", code=2)
     assert "pip install 'fwfm-gpu[data]'" in capsys.readouterr().err
+
+
+def test_hashed_columns_separators_and_dates_are_flags_and_are_read_alike_later(pa, tmp_path, capsys):
+    rng = np.random.default_rng(4)
+    lines = ["user,genres,time,clicked"]
+    lines += [
+        f"{u:04d},{'|'.join('abcd'[:g])},2024-01-{1 + u // 24:02d}T{u % 24:02d}:30:00,{u % 2}"
+        for u, g in zip(rng.integers(0, 90, 200), rng.integers(0, 5, 200), strict=True)
+    ]
+    (tmp_path / "all.csv").write_text("\n".join(lines))
+    (tmp_path / "few.csv").write_text("\n".join(lines[:4]))
+    flags = "--hashed user=64 --multi genres=| --dates time=hour,time=weekday --min-count 1".split()
+    run("train", tmp_path / "all.csv", "--label", "clicked", "--out", tmp_path / "m.fwfm", *flags, *NUMPY)
+    model = fwfm_gpu.load(tmp_path / "m.fwfm")
+    assert [field.kind for field in model.columns.encoder.report()] == [
+        *("hashed", "multi-valued, categorical", "date, categorical", "date, categorical")
+    ]
+    scores = {}
+    for name in ("all", "few"):
+        run("predict", tmp_path / "m.fwfm", tmp_path / f"{name}.csv", "--out", tmp_path / f"{name}.out.csv")
+        scores[name] = (tmp_path / f"{name}.out.csv").read_text().splitlines()
+    assert scores["all"][:4] == scores["few"]
+    users = [line.split(",")[0] for line in lines[1:]]
+    used = FieldEncoder(hashed={"user": 64}).fit({"user": users}).report()[0].collisions  # of text: 0007 is not 7
+    assert model.columns.encoder.report()[0].collisions == used
