@@ -246,7 +246,7 @@ def test_hashed_columns_separators_and_dates_are_flags_and_are_read_alike_later(
     ]
     (tmp_path / "all.csv").write_text("\n".join(lines))
     (tmp_path / "few.csv").write_text("\n".join(lines[:4]))
-    flags = "--hashed user=64 --multi genres=| --dates time=hour,time=weekday --min-count 1".split()
+    flags = ["--hashed", "user=64", "--multi", "genres=|", "--dates", "time=hour,time=weekday", "--min-count", "1"]
     run("train", tmp_path / "all.csv", "--label", "clicked", "--out", tmp_path / "m.fwfm", *flags, *NUMPY)
     model = fwfm_gpu.load(tmp_path / "m.fwfm")
     assert [field.kind for field in model.columns.encoder.report()] == [
