@@ -27,7 +27,8 @@ FLOORS = {
             "row_norms schedules "
             "losses optimizers metrics device_arrays device_matrix matrix_reader matrix_columns field_matrix recipe "
             "row_parts labels columns category_field number_field encoding_report "
-            "list_columns date_columns field_kind hash_field list_field date_field field_choice encoder_options row_draft "
+            "list_columns date_columns field_kind hash_field list_field date_field field_choice row_draft "
+            "encoder_options "
             "ranking_metrics",
             "backends encoding io",
             "training epochs problem callbacks progress interruption history options model model_document model_file "
