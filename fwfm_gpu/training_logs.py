@@ -57,15 +57,17 @@ class CSVLog(Callback):
         self.on_end(status)
         self.columns = columns_of(status)
         self.file = open(self.path, "w", encoding="utf-8", newline="")  # noqa: SIM115 - closed at the end
-        csv.writer(self.file).writerow(["epoch", "loss", *self.columns, "seconds", "rows_per_second"])
+        self._write_line("epoch", "loss", *self.columns, "seconds", "rows_per_second")
         for record in status.history:
             self._write(record)
-        self.file.flush()
 
     def _write(self, record: EpochRecord) -> None:
-        assert self.file is not None
         metrics = [record.metrics.get(name, "") for name in self.columns]
-        csv.writer(self.file).writerow([record.epoch, record.loss, *metrics, record.seconds, record.rows_per_second])
+        self._write_line(record.epoch, record.loss, *metrics, record.seconds, record.rows_per_second)
+
+    def _write_line(self, *cells: object) -> None:
+        assert self.file is not None
+        csv.writer(self.file, lineterminator="\n").writerow(cells)
         self.file.flush()
 
 

@@ -94,7 +94,7 @@ def use_host_engine(monkeypatch):
     def get(device, *given):
         return get_backend(device) if device == "numpy" else backend
 
-    for module in ("training", "continuation", "stream_training", "model"):
+    for module in ("training", "continuation", "stream_training", "model", "evaluation"):
         monkeypatch.setattr(f"fwfm_gpu.{module}.get_backend", get)
     return backend
 

@@ -254,6 +254,16 @@ def test_a_metric_of_ones_own_sees_each_set():
     assert model.history[0].metrics == {"eval_0/mine": 0.5, "eval_1/mine": 0.5}
 
 
+def test_every_engine_loads_each_set_once_and_sees_the_same(backend, monkeypatch):
+    options = {"eval_set": [VALID, TEST], "eval_metric": ["auc", "logloss", "ndcg@5"], "n_factors": 2}
+    want = [record.metrics for record in train(**options).history]
+    loaded, load = [], backend.load_data
+    monkeypatch.setattr(backend, "load_data", lambda rows, *rest: (loaded.append(rows.n_rows), load(rows, *rest))[1])
+    monkeypatch.setattr("fwfm_gpu.training.get_backend", lambda *given: backend)
+    assert [record.metrics for record in train(**options).history] == want
+    assert sorted(loaded) == [60, 70, 200]
+
+
 def test_held_out_rows_have_groups_too(path):
     group = np.random.default_rng(0).integers(0, 9, 200)
     options = {"validation_fraction": 0.3, "eval_metric": "ndcg@3", "group": group}

@@ -97,6 +97,24 @@ def test_what_comes_later_is_read_there_too(engine, wrap):
     assert_same_model(run(wrap, "cuda"), run(identity, "numpy"))
 
 
+@pytest.mark.parametrize("wrap", KINDS)
+def test_groups_and_several_eval_sets_are_read_there_too(engine, wrap):
+    X, y, group, metrics = make_dense(), TARGETS, np.arange(ROWS) % 7, ["gauc", "ndcg@3"]
+
+    def run(wrap, device):
+        options = {**OPTIONS, "fields": FIELDS, "device": device, "eval_metric": metrics}
+        sets = {
+            name: (wrap(X[part]), wrap(y[part]), None, wrap(group[part]))
+            for name, part in {"a": slice(40), "b": slice(40, None)}.items()
+        }
+        model = fwfm_gpu.train(wrap(X), wrap(y), eval_set=sets, **options)
+        held = fwfm_gpu.train(wrap(X), wrap(y), validation_fraction=0.5, group=wrap(group), **options)
+        found = fwfm_gpu.evaluate(model, wrap(X), wrap(y), sample_weight=wrap(WEIGHTS), group=wrap(group))
+        return [record.metrics for record in (*model.history, *held.history)], found
+
+    assert run(wrap, "cuda") == run(identity, "numpy")
+
+
 def test_labels_that_are_strings_stay_on_the_host(engine):
     y = np.where(TARGETS > 0, "yes", "no")
     model = fwfm_gpu.train(DlpackArray(make_dense()), y, **OPTIONS)
