@@ -310,6 +310,34 @@ class FwFM:
     explain = explanations.explain
     explain_chunks = explanations.explain_chunks
 
+    def grow(self, fields: Any, *, feature_names: Any = None, field_names: Any = None) -> FwFM:
+        """Make room for features that were not there: new columns behind the old ones (numerics 8).
+
+        What was learned stays, with what the optimizer remembers. New features have w = 0, factors drawn from a seed of
+        their own, and R = 1 with fields that are new, so nothing that is scored changes until they are trained.
+
+        Parameters
+        ----------
+        fields : FieldMatrix, or (m,) integers
+            Rows whose first columns are the model's, as an encoder makes them after ``encoder.partial_fit``; the
+            model takes their names and encoder. Or the field of each new feature.
+        feature_names, field_names : sequences of str, optional
+            Of what is new, with bare fields and a model that has names.
+
+        Returns
+        -------
+        FwFM
+            This model, changed.
+
+        Raises
+        ------
+        InputError, InputTypeError
+            Rows that do not begin with the model's columns, or names that are missing.
+        """
+        from fwfm_gpu.growth import grow
+
+        return grow(self, fields, feature_names, field_names)
+
     def _score(self, X: Any) -> tuple[Array, Callable[[Array], Any]]:
         """Raw scores on the host, and what brings numbers to where X lies."""
         rows = self.columns.read(X, str(self.parameters.dtype))
