@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fwfm_gpu import cli_checks, cli_models, cli_predict, cli_train, cli_tune
+from fwfm_gpu import cli_checks, cli_encode, cli_models, cli_predict, cli_train, cli_tune
 from fwfm_gpu.cli_output import DONE, EXIT_CODES, FAULT, INTERRUPTED, REFUSED, TERMINATED, say
 from fwfm_gpu.errors import FwfmError, MissingExtraError
 from fwfm_gpu.interruption import terminable
@@ -24,9 +24,10 @@ SHELLS = ("bash", "zsh", "tcsh")
 
 @dataclass(frozen=True)
 class Command:
-    """One command: its options, a line on it, and what its own help says before and after the options."""
+    """One command: its options, how it is called, a line on it, and what its own help says around the options."""
 
     add: Callable[[argparse.ArgumentParser], None]
+    usage: str
     help: str
     description: str
     epilog: str = ""
@@ -35,6 +36,7 @@ class Command:
 COMMANDS = {
     "train": Command(
         cli_train.add_train,
+        "DATA --label COLUMN --out MODEL",
         "train a model on a file",
         "Train a Field-weighted Factorization Machine on a file and write it to another. Columns of a table are "
         "encoded by what they hold: numbers into bins, words into categories.",
@@ -42,18 +44,28 @@ COMMANDS = {
     ),
     "predict": Command(
         cli_predict.add_predict,
+        "MODEL DATA",
         "predict the rows of a file",
         "Predict the rows of a file with a model.",
         cli_predict.PREDICT_EXAMPLE,
     ),
     "evaluate": Command(
         cli_predict.add_evaluate,
+        "MODEL DATA --label COLUMN",
         "measure a model on a file",
         "Measure a model on a file that holds the truth.",
         cli_predict.EVALUATE_EXAMPLE,
     ),
+    "encode": Command(
+        cli_encode.add_encode,
+        "DATA... --label COLUMN --out FILE",
+        "encode columns of files as rows of text",
+        "Learn how to encode the columns of a file, write its rows as libffm or libsvm text, report on the columns.",
+        cli_encode.ENCODE_EXAMPLE,
+    ),
     "tune": Command(
         cli_tune.add_tune,
+        "DATA --label COLUMN",
         "search for good options",
         "Search for the options that train the best model, within a number of trials or a time budget. Trials train "
         "on the same rows, encoded once, and stop early; those that fall behind are ended.",
@@ -61,28 +73,33 @@ COMMANDS = {
     ),
     "inspect": Command(
         cli_models.add_inspect,
+        "MODEL",
         "show what a model's file holds",
         "Show what a model's file holds: loss, sizes, options, columns, history.",
         cli_models.EXAMPLE,
     ),
     "verify": Command(
         cli_checks.add_verify,
+        "",
         "check an engine against conformance vectors, bit for bit",
         "Drive an engine through conformance vectors and compare every bit. Exit 1 when one differs.",
     ),
     "warmup": Command(
         cli_checks.add_warmup,
+        "",
         'compile ahead what device="cpu" would compile when first called',
         "Compile the kernels of the compiled engine, or read them where they are kept, for all combinations of the "
         "options. Several values go with commas, or with the option repeated.",
     ),
     "info": Command(
         cli_checks.add_info,
+        "",
         "versions, engines, devices, and what is missing for what",
         "Say which engines answer, which devices there are, and what is installed.",
     ),
     "demo": Command(
         cli_checks.add_demo,
+        "",
         "train on the Adult data that comes along, and write a report",
         "Train a linear model, a factorization machine and an FwFM on UCI Adult, from raw columns; print a table of "
         "test figures; write a report.",
@@ -98,8 +115,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     SystemExit
         As argparse does: 2 for a wrong command line, 0 after ``--help`` and ``--version``.
     """
-    parsed = make_parser().parse_args(arguments)
     try:
+        parsed = make_parser().parse_args(arguments)
         with terminable():
             return int(parsed.run(parsed))
     except BrokenPipeError:  # a reader such as head had enough
@@ -144,6 +161,7 @@ def make_parser() -> argparse.ArgumentParser:
         command.add(
             commands.add_parser(
                 name,
+                usage=" ".join(["fwfm-gpu", name, *command.usage.split(), "[options]"]),
                 help=command.help,
                 description=textwrap.fill(command.description, 79),
                 epilog=command.epilog,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -49,6 +50,7 @@ def add_demo(parser: ArgumentParser) -> None:
     """The options of ``fwfm-gpu demo``."""
     parser.add_argument("--device", default="auto", help=DEVICE)
     path_argument(parser, "--report", metavar="FILE", default="fwfm-report.html", help="default: fwfm-report.html")
+    add_json(parser)
     parser.set_defaults(run=run_demo)
 
 
@@ -56,8 +58,12 @@ def run_demo(parsed: Namespace) -> int:
     """Progress, a table, and where the report is."""
     from fwfm_gpu import demo  # reads frames and draws: not for every command
 
-    with log_lines():
-        done = demo.run_demo(parsed.report, device=parsed.device, tell=say)
+    to = sys.stderr if parsed.json else sys.stdout
+    with log_lines(to):
+        done = demo.run_demo(parsed.report, device=parsed.device, tell=partial(say, to=to))
+    if parsed.json:
+        print_json({"lines": [asdict(line) for line in done.lines], "report": str(done.page)})
+        return DONE
     say(f"\n{demo.Line.HEAD}")
     for line in done.lines:
         say(str(line))
@@ -85,20 +91,23 @@ def run_info(parsed: Namespace) -> int:
 
 
 def sections(lines: list[str]) -> dict[str, Any]:
-    """``name   text`` as pairs, indented lines below their heading."""
+    """``name   text`` as pairs; indented lines below their heading, as pairs where they are."""
     found: dict[str, Any] = {}
-    heading = ""
+    below: dict[str, list[str]] = {}
+    name = ""
     for line in filter(None, lines):
         if line.startswith(" "):
-            inner = found.setdefault(heading, {})
-            if isinstance(inner, dict):
-                name, _, text = line.strip().partition("  ")
-                inner[name] = text.strip()
+            below[name].append(line.strip())
             continue
-        heading, _, text = (part.strip() for part in line.partition("  "))
-        first, _, rest = heading.partition(" ")
-        heading, text = (heading, text) if text or not rest else (first, rest)
-        found[heading] = text or {}
+        name, _, text = line.partition("  ")
+        if not text and name.split()[0] in ("Python", "NumPy", "processor"):
+            name, _, text = name.partition(" ")
+        found[name], below[name] = text.strip(), []
+    for name, inner in below.items():
+        if inner and all("  " in line for line in inner):
+            found[name] = {line.partition("  ")[0]: line.partition("  ")[2].strip() for line in inner}
+        elif inner:
+            found[name] = inner
     return found
 
 

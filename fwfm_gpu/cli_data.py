@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import os
 import re
@@ -18,10 +17,10 @@ import numpy as np
 from fwfm_gpu.cli_flags import add_flags, flags_of, given_flags, list_of_words, path_argument
 from fwfm_gpu.columns import Column
 from fwfm_gpu.encoding import FieldEncoder
-from fwfm_gpu.errors import InputError, InputTypeError, OptionError
+from fwfm_gpu.errors import FwfmError, InputError, InputTypeError, OptionError
 from fwfm_gpu.field_matrix import FieldMatrix
+from fwfm_gpu.io.file_kinds import find_files
 from fwfm_gpu.io.row_files import RowFormat, iterate_known_rows, read_known_rows, read_row_file
-from fwfm_gpu.io.source import BLOCK_BYTES, GZIP
 from fwfm_gpu.io.table_files import Dialect, TableFile, open_table_file
 from fwfm_gpu.io.tables import open_table
 from fwfm_gpu.list_columns import ListColumn
@@ -29,7 +28,7 @@ from fwfm_gpu.model import FwFM
 from fwfm_gpu.parameters import Array
 
 __all__ = ["Examples", "add_data", "add_encoding", "add_parsing", "add_roles", "form_of"]
-__all__ += ["iterate_examples", "make_encoder", "read_examples", "read_like", "rows_of"]
+__all__ += ["iterate_examples", "make_encoder", "open_stream", "read_examples", "read_like", "rows_of"]
 
 FORMS = {
     "csv": "csv",
@@ -92,8 +91,8 @@ def add_parsing(parser: Any) -> None:
     """How a file is to be read."""
     group = parser.add_argument_group("reading")
     choices = tuple(dict.fromkeys(FORMS.values()))
-    group.add_argument("--format", choices=choices, help="default: by the name of the file, else by its first line")
-    group.add_argument("--delimiter", metavar="C", help="between cells of CSV (default: a comma; a tab in .tsv)")
+    group.add_argument("--format", choices=choices, help="default: by the name of the file, else by its start")
+    group.add_argument("--delimiter", metavar="C", help="between cells of CSV (default: what its first line has)")
     group.add_argument("--names", type=list_of_words, help="columns of CSV that does not begin with their names")
     group.add_argument("--no-header", action="store_true", help="CSV without names: columns are f0, f1, ...")
     group.add_argument(
@@ -133,30 +132,16 @@ def make_encoder(parsed: Namespace) -> FieldEncoder:
 
 
 def form_of(path: str, given: str | None) -> str:
-    """The format: as given, by the name, or by the first line."""
+    """The format: as given, by the name, or by the first bytes."""
     if given:
         return given
     if path == "-":
         return "csv"
-    name = PACKED.sub("", path.lower())
     if os.path.isdir(path):
         kinds = {FORMS.get(file.suffix[1:].lower()) for file in Path(path).iterdir() if file.is_file()}
         return "arrow" if "arrow" in kinds and "parquet" not in kinds else "parquet"
-    known = FORMS.get(name.rpartition(".")[2])
-    return known or sniffed(path)
-
-
-def sniffed(path: str) -> str:
-    """The format of a file by its first entry: two colons, one, or none."""
-    with open(path, "rb") as file:
-        packed = file.read(len(GZIP)) == GZIP
-    with gzip.open(path, "rb") if packed else open(path, "rb") as file:
-        start = file.read(BLOCK_BYTES)
-    line = next((line for line in start.splitlines() if line.strip() and not line.startswith(b"#")), b"")
-    entry = re.match(rb"[ \t]*[-+.\deE]+[ \t]+\d+(:\d+)?:[-+.\d]", line)
-    if entry is None:
-        return "csv"
-    return "libffm" if entry[1] else "libsvm"
+    known = FORMS.get(PACKED.sub("", path.lower()).rpartition(".")[2])
+    return known or find_files(path).kind
 
 
 def source_of(path: str) -> Any:
@@ -164,16 +149,27 @@ def source_of(path: str) -> Any:
     return io.BytesIO(sys.stdin.buffer.read()) if path == "-" else path
 
 
-def dialect_of(parsed: Namespace, kinds: dict[str, str] | None = None) -> Dialect:
+def dialect_of(parsed: Namespace, path: str, kinds: dict[str, str] | None = None) -> Dialect:
     """How CSV is written."""
+    delimiter = codepoint(parsed.delimiter)
+    if delimiter is None and path != "-" and PACKED.sub("", path.lower()).endswith((".csv", ".txt", ".data")):
+        delimiter = found_delimiter(path)
     return Dialect(
-        delimiter=codepoint(parsed.delimiter),
+        delimiter=delimiter,
         names=tuple(parsed.names) if parsed.names else None,
         header=not parsed.no_header,
         missing=None if parsed.missing is None else tuple(parsed.missing),
         encoding=parsed.encoding,
         kinds=kinds or {},
     )
+
+
+def found_delimiter(path: str) -> str | None:
+    """What separates the names in the first line."""
+    try:
+        return find_files(path).delimiter
+    except FwfmError:  # a single column, or packed otherwise
+        return None
 
 
 def codepoint(text: str | None) -> str | None:
@@ -213,15 +209,45 @@ def read_examples(parsed: Namespace, path: str, like: FieldEncoder | None = None
         refuse_columns(parsed, path, form)
         rows, y = read_row_file(source_of(path), row_format(parsed, form))
         return Examples(rows, as_labels(y))
-    file = open_table_file(
-        source_of(path), form, dialect_of(parsed, kinds_asked(parsed) if like is None else kinds_of(like))
-    )
+    kinds = kinds_asked(parsed) if like is None else kinds_of(like)
+    file = open_table_file(source_of(path), form, dialect_of(parsed, path, kinds))
     roles = {role: getattr(parsed, role, None) for role in ("label", "weight", "group")}
     features = feature_columns(parsed, file, roles)
     table = file.read({*features, *(name for name in roles.values() if name)})
     parts = vectors(file.name, table, roles)
     X = table.select([name for name in table.column_names if name in set(features)])
     return Examples(X, parts["label"], parts["weight"], parts["group"])
+
+
+@dataclass(frozen=True)
+class TableBatches:
+    """The columns of a file in parts, from its start whenever it is iterated over."""
+
+    file: TableFile
+    columns: set[str]
+
+    def __iter__(self) -> Iterator[Any]:
+        return self.file.iterate(self.columns)
+
+
+def open_stream(parsed: Namespace, path: str) -> tuple[Any, dict[str, Any]]:
+    """A file to be read while it is trained on or converted: the source, and what to say of its columns."""
+    form = form_of(path, parsed.format)
+    if form not in TABLES:
+        refuse_columns(parsed, path, form)
+        if parsed.shared_ids != "error" or parsed.zero_based != "auto":
+            raise OptionError("--shared-ids and --zero-based are for rows that are read at once, not for streams.")
+        fields = row_format(parsed, form).fields
+        return path, {} if fields is None else {"fields": fields}
+    if path == "-":
+        raise OptionError("standard input cannot be read more than once: write it to a file first.")
+    kinds = kinds_asked(parsed) | dict.fromkeys(getattr(parsed, "numeric", ()), "numbers")
+    file = open_table_file(path, form, dialect_of(parsed, path, kinds))
+    roles = {role: getattr(parsed, role, None) for role in ("label", "weight", "group")}
+    features = feature_columns(parsed, file, roles)
+    named = {name for name in roles.values() if name}
+    told = {role: name for role, name in roles.items() if name} | {"columns": features, "encoder": make_encoder(parsed)}
+    return TableBatches(file, {*features, *named}), told
 
 
 def read_like(parsed: Namespace, path: str, rows: FieldMatrix) -> Examples:
@@ -337,7 +363,7 @@ def iterate_examples(parsed: Namespace, model: FwFM, keep: list[str] | None = No
     roles = {role: getattr(parsed, role, None) for role in ("label", "weight", "group")}
     kinds = dict.fromkeys(keep or (), "strings") | kinds_of(encoder) | label_kind(model, roles["label"])
     kinds |= {roles["weight"]: "numbers"} if roles["weight"] else {}
-    file = open_table_file(source_of(parsed.data), form, dialect_of(parsed, kinds))
+    file = open_table_file(source_of(parsed.data), form, dialect_of(parsed, parsed.data, kinds))
     for name in [*encoder.column_names, *(name for name in roles.values() if name), *(keep or ())]:
         if name not in file.names:
             raise InputError(f"{file.name}: there is no column {name!r}. There are: {', '.join(file.names[:30])}.")

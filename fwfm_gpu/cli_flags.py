@@ -65,6 +65,7 @@ WORDS = {
 METAVARS = {"device": "DEVICE", "class_weight": "LABEL=WEIGHT,...", "categorical": "COLUMNS", "numeric": "COLUMNS"}
 METAVARS |= {"hashed": "COLUMN=N,...", "multi": "COLUMN=SEPARATOR,...", "multi_value": "WORD|COLUMN=WORD,..."}
 METAVARS |= {"dates": "COLUMN=PART,..."}
+METAVARS |= {"checkpoint": "DIR", "resume": "DIR", "eval_metric": "NAMES"}
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,9 @@ def add_flags(parser: Any, flags: Iterable[Flag]) -> None:
             keywords["choices"] = flag.choices
         else:
             keywords |= {"type": flag.read, "metavar": flag.metavar}
-        parser.add_argument(f"--{flag.name.replace('_', '-')}", dest=flag.name, **keywords)
+        action = parser.add_argument(f"--{flag.name.replace('_', '-')}", dest=flag.name, **keywords)
+        if flag.metavar == "DIR":
+            action.complete = FILE
 
 
 def given_flags(parsed: argparse.Namespace, flags: Iterable[str]) -> dict[str, Any]:

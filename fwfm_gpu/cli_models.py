@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from dataclasses import asdict, fields
 from typing import Any
 
-from fwfm_gpu.cli_flags import path_argument
+from fwfm_gpu.cli_flags import path_argument, whole
 from fwfm_gpu.cli_output import DONE, add_json, file_size, print_json, print_lines, say
 from fwfm_gpu.model import FwFM
 from fwfm_gpu.model_document import load
@@ -29,18 +29,24 @@ SHOWN_EPOCHS = 10
 def add_inspect(parser: ArgumentParser) -> None:
     """The options of ``fwfm-gpu inspect``."""
     path_argument(parser, "model", metavar="MODEL", help="a file that train wrote")
+    parser.add_argument(
+        "--top", type=whole, default=10, metavar="N", help="how many of the strongest feature pairs (default: 10)"
+    )
     add_json(parser)
     parser.set_defaults(run=run_inspect)
 
 
 def run_inspect(parsed: Namespace) -> int:
-    """Sizes, options, columns, history."""
+    """Sizes, options, columns, history, and what pairs of features add to a score."""
     model = load(parsed.model, device="numpy")
     found = gathered(model, parsed.model)
+    pairs = model.top_interactions(parsed.top) if parsed.top else ()
     if parsed.json:
-        print_json(found)
-    else:
-        show(model, found)
+        print_json(found | {"top_interactions": [asdict(pair) for pair in pairs]})
+        return DONE
+    show(model, found)
+    if pairs:
+        say(f"\n{pairs}")
     return DONE
 
 

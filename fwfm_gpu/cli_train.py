@@ -6,17 +6,22 @@ import os
 import sys
 import time
 from argparse import ArgumentParser, Namespace
+from contextlib import nullcontext
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from fwfm_gpu.backends import get_backend
 from fwfm_gpu.cli_data import (
+    TABLES,
+    Examples,
     add_data,
     add_encoding,
     add_parsing,
     add_roles,
+    form_of,
     make_encoder,
+    open_stream,
     read_examples,
     read_like,
     rows_of,
@@ -92,6 +97,9 @@ def add_train(parser: ArgumentParser) -> None:
     path_argument(parser, "--out", metavar="MODEL", required=True, help="where the model is written")
     add_json(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
+    parser.add_argument(
+        "--stream", action="store_true", help="read rows while they are trained on, for files larger than memory"
+    )
     columns = add_roles(parser)
     add_encoding(parser, columns)
     add_parsing(parser)
@@ -119,42 +127,69 @@ def run_train(parsed: Namespace) -> int:
     """Read, train, save; a summary."""
     check_target(parsed.out)
     began = time.perf_counter()
-    former = None if parsed.former is None else load(parsed.former)
-    with Remarks() as remarks, log_lines(sys.stderr):
-        options = given_flags(parsed, option_flags())
-        passed: dict[str, Any] = {"progress": False if parsed.quiet else "auto", **given_flags(parsed, CHECKPOINTS)}
-        encoder = make_encoder(parsed) if former is None else former.columns.encoder
-        examples = read_examples(parsed, parsed.data, None if former is None else encoder)
-        if examples.weight is not None:
-            passed["sample_weight"] = examples.weight
-        if examples.group is not None and "validation_fraction" in options:
-            passed["group"] = examples.group
-        rows = examples.X
-        if not isinstance(rows, FieldMatrix) and encoder is not None:
-            rows = encoder.fit_transform(rows) if former is None else encoder.transform(rows)
-        if parsed.valid:
-            passed["eval_set"] = read_valid(parsed, rows)
-        read = time.perf_counter() - began
-        if not parsed.quiet:
-            say(f"  {rows_of(rows):,} rows of {rows.n_fields} fields, {rows.n_features:,} features", to=sys.stderr)
-            say(f"  engine: {ENGINES[get_backend(options.get('device', 'auto')).name]}", to=sys.stderr)
-        if former is None:
-            model = train(rows, examples.y, **options, **passed)
+    with Remarks() as remarks, nullcontext() if parsed.quiet else log_lines(sys.stderr):
+        if parsed.stream or form_of(parsed.data, parsed.format) == "encoded":
+            model = train_stream(parsed)
         else:
-            model = go_on(former, rows, examples.y, options, passed)
+            model = train_rows(parsed)
         model.save(parsed.out)
-    summary = summarise(model, parsed, rows_of(rows)) | {
-        "read_seconds": round(read, 3),
-        "seconds": round(time.perf_counter() - began, 3),
-        "interrupted": remarks.ended is not None,
-    }
+    seconds = round(time.perf_counter() - began, 3)
+    summary = summarise(model, parsed) | {"seconds": seconds, "interrupted": remarks.ended is not None}
     print_json(summary) if parsed.json else print_lines(described(model, summary))
     return DONE if remarks.ended is None else remarks.ended
 
 
-def read_valid(parsed: Namespace, rows: FieldMatrix) -> Any:
-    """The rows of ``--valid``, read as the others were; several files by their names."""
-    read = [read_like(parsed, path, rows) for path in parsed.valid]
+def train_rows(parsed: Namespace) -> FwFM:
+    """A model of rows in memory."""
+    options, passed = given_flags(parsed, option_flags()), passed_along(parsed)
+    former = None if parsed.former is None else load(parsed.former)
+    encoder = make_encoder(parsed) if former is None else former.columns.encoder
+    examples = read_examples(parsed, parsed.data, None if former is None else encoder)
+    if examples.weight is not None:
+        passed["sample_weight"] = examples.weight
+    if examples.group is not None and "validation_fraction" in options:
+        passed["group"] = examples.group
+    rows = examples.X
+    if not isinstance(rows, FieldMatrix) and encoder is not None:
+        rows = encoder.fit_transform(rows) if former is None else encoder.transform(rows)
+    if parsed.valid:
+        passed["eval_set"] = several(parsed, [read_like(parsed, path, rows) for path in parsed.valid])
+    if not parsed.quiet:
+        say(f"  {rows_of(rows):,} rows of {rows.n_fields} fields, {rows.n_features:,} features", to=sys.stderr)
+        tell_engine(options)
+    if former is None:
+        return train(rows, examples.y, **options, **passed)
+    return go_on(former, rows, examples.y, options, passed)
+
+
+def train_stream(parsed: Namespace) -> FwFM:
+    """A model of rows that are read while they are trained on."""
+    options, passed = given_flags(parsed, option_flags()), passed_along(parsed)
+    if parsed.former is not None:
+        raise OptionError("--continue is for rows in memory: with a stream, use --checkpoint and --resume.")
+    source, told = open_stream(parsed, parsed.data)
+    if parsed.valid:
+        rows = [path for path in parsed.valid if form_of(path, parsed.format) not in TABLES]
+        if rows:
+            raise OptionError(f"--valid {rows[0]}: a stream is evaluated on CSV, Parquet or Arrow; use evaluate after.")
+        passed["eval_set"] = several(parsed, [read_examples(parsed, path) for path in parsed.valid])
+    if not parsed.quiet:
+        tell_engine(options)
+    return train(source, **told, **options, **passed)
+
+
+def passed_along(parsed: Namespace) -> dict[str, Any]:
+    """What train takes that is no option of the model."""
+    return {"progress": False if parsed.quiet else "auto", **given_flags(parsed, CHECKPOINTS)}
+
+
+def tell_engine(options: dict[str, Any]) -> None:
+    """Where it trains: the first run of the compiled engine takes its time."""
+    say(f"  engine: {ENGINES[get_backend(options.get('device', 'auto')).name]}", to=sys.stderr)
+
+
+def several(parsed: Namespace, read: list[Examples]) -> Any:
+    """The rows to evaluate on; of several files by their names."""
     sets = [(one.X, one.y, one.weight, one.group) for one in read]
     names = [Path(path).name for path in parsed.valid]
     return sets[0] if len(sets) == 1 else dict(zip(names, sets, strict=True))
@@ -181,13 +216,14 @@ def check_target(path: str) -> None:
         raise OptionError(f"--out {path}: the folder {folder} may not be written.")
 
 
-def summarise(model: FwFM, parsed: Namespace, rows: int) -> dict[str, Any]:
+def summarise(model: FwFM, parsed: Namespace) -> dict[str, Any]:
     """What was done, as plain values."""
+    whole = [record.seconds * record.rows_per_second for record in model.history]
     position = model.trained.position
     best = model.history[position.epochs - 1] if 0 < position.epochs <= len(model.history) else None
     return {
         "data": parsed.data,
-        "rows": rows,
+        "rows": round(max(whole, default=0)),
         "fields": int(model.parameters.n_fields),
         "features": int(model.parameters.n_features),
         "loss": model.loss,

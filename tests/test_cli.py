@@ -51,7 +51,8 @@ def test_help(command, capsys):
         assert all(f"    {name} " in text for name in COMMANDS)
     else:
         assert f"usage: fwfm-gpu {command}" in text
-        assert all(f"fwfm-gpu {command}" in line for line in re.findall(r"^  fwfm-gpu .*", text, re.MULTILINE))
+        examples = re.findall(r"^  (fwfm-gpu .*)", text, re.MULTILINE)
+        assert not examples or examples[0].startswith(f"fwfm-gpu {command} ")
 
 
 def test_no_help_is_empty():
@@ -119,16 +120,27 @@ def test_a_signal_while_nothing_trains(tmp_path):
         writer.write(b"1 0:0:1\n")
         writer.flush()
         running.send_signal(signal.SIGTERM)
-        _, err = running.communicate(timeout=60)
+    _, err = running.communicate(timeout=60)
     assert (running.returncode, err) == (143, "fwfm-gpu: stopped\n")
     assert not (tmp_path / "m").exists()
 
 
-def test_a_reader_that_had_enough_is_no_error():
-    running = start("info")
+@pytest.mark.parametrize("arguments", [["info"], ["train", "--help"]])
+def test_a_reader_that_had_enough_is_no_error(arguments):
+    running = start(*arguments)
     running.stdout.close()
     assert running.stderr.read() == ""
     assert running.wait(timeout=60) == 0
+
+
+def test_a_wrong_command_line_is_told_shortly(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "a.csv"])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == (
+        "usage: fwfm-gpu train DATA --label COLUMN --out MODEL [options]\n"
+        "fwfm-gpu train: error: the following arguments are required: --out\n"
+    )
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])

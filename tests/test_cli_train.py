@@ -199,6 +199,19 @@ def test_training_goes_on(tmp_path, rows, path):
     assert len(got.history) == 3
 
 
+def test_checkpoints(tmp_path, rows, path):
+    write_libffm(tmp_path / "a.ffm", *rows)
+    kept = ["--checkpoint", tmp_path / "kept", "--checkpoint-every", "1", "--batch-size", "64"]
+    run("train", tmp_path / "a.ffm", "--out", tmp_path / "half", *NUMPY, *kept)
+    going = ["--epochs", "4", "--batch-size", "64", "--device", "numpy"]
+    run("train", tmp_path / "a.ffm", "--resume", tmp_path / "kept", "--out", tmp_path / "whole", *going)
+    run("train", tmp_path / "a.ffm", "--out", path, *going)
+    got, want = (fwfm_gpu.load(name, device="numpy") for name in (tmp_path / "whole", path))
+    for name, array in want.parameters.arrays().items():
+        np.testing.assert_array_equal(getattr(got.parameters, name), array)
+    assert len(got.history) == 4
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -1,0 +1,113 @@
+"""``fwfm-gpu encode``: tables to rows of text."""
+
+from __future__ import annotations
+
+import os
+from argparse import ArgumentParser, Namespace
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from fwfm_gpu.cli_data import (
+    add_encoding,
+    add_parsing,
+    add_roles,
+    make_encoder,
+    read_examples,
+    rows_of,
+)
+from fwfm_gpu.cli_flags import FILE, path_argument
+from fwfm_gpu.cli_output import DONE, Remarks, add_json, file_size, print_json, print_lines, say
+from fwfm_gpu.cli_train import check_target
+from fwfm_gpu.encoding import FieldEncoder
+from fwfm_gpu.errors import InputError, OptionError
+from fwfm_gpu.field_matrix import FieldMatrix
+from fwfm_gpu.io import write_libffm, write_libsvm
+from fwfm_gpu.labels import Labels, choose_loss, encode_targets
+from fwfm_gpu.model_document import load
+from fwfm_gpu.parameters import Array
+
+__all__ = ["ENCODE_EXAMPLE", "add_encode"]
+
+ENCODE_EXAMPLE = """\
+examples:
+  fwfm-gpu encode clicks.csv --label clicked --out clicks.ffm.gz
+  fwfm-gpu encode train.csv test.csv --label clicked --out encoded/
+  fwfm-gpu encode test.csv --label clicked --like model.fwfm --out test.svm
+
+Of several files the first one is learned from, and all are encoded alike. Two labels become 0 and 1, several their
+places in sorted order. What is printed says how each column was taken, and how many values were not known.
+"""
+SHOWN_LABELS = 10
+
+
+def add_encode(parser: ArgumentParser) -> None:
+    """The options of ``fwfm-gpu encode``."""
+    parser.add_argument("data", nargs="+", metavar="DATA", help="CSV, Parquet or Arrow").complete = FILE  # type: ignore[attr-defined]
+    path_argument(
+        parser, "--out", required=True, metavar="FILE", help=".ffm or .svm, .gz to pack it; a folder for several files"
+    )
+    path_argument(parser, "--like", metavar="MODEL", help="encode as this model does, instead of learning anew")
+    add_json(parser)
+    columns = add_roles(parser)
+    add_encoding(parser, columns)
+    add_parsing(parser)
+    parser.set_defaults(run=run_encode)
+
+
+def run_encode(parsed: Namespace) -> int:
+    """A report, and a file of rows for each file."""
+    targets = target_files(parsed)
+    encoder = make_encoder(parsed) if parsed.like is None else encoder_of(parsed.like)
+    told: list[dict[str, Any]] = []
+    known: tuple[str, Labels | None] | None = None
+    with Remarks():
+        for i, (path, target) in enumerate(zip(parsed.data, targets, strict=True)):
+            examples = read_examples(parsed, path, encoder if i or parsed.like else None)
+            if isinstance(examples.X, FieldMatrix):
+                raise InputError(f"{path}: these are rows already; encode takes CSV, Parquet and Arrow.")
+            rows = encoder.transform(examples.X) if i or parsed.like else encoder.fit_transform(examples.X)
+            y, known = numbers_of(examples.y, known)
+            write = write_libsvm if ".svm" in target or ".libsvm" in target else write_libffm
+            write(target, rows, y)
+            report = [asdict(field) for field in encoder.report()]
+            told.append(
+                {"data": path, "out": target, "rows": rows_of(rows), "features": rows.n_features, "report": report}
+            )
+            if not parsed.json:
+                say(str(encoder.report()) + "\n")
+                lines = {"rows": f"{rows_of(rows):,} of {rows.n_fields} fields, {rows.n_features:,} features"}
+                print_lines(lines | {"out": f"{target} ({file_size(target)})"})
+    labels = None if known is None or known[1] is None else known[1].classes.tolist()
+    if parsed.json:
+        print_json({"files": told, "labels": labels})
+    elif labels is not None:
+        print_lines({"labels": ", ".join(f"{label} is {number}" for number, label in enumerate(labels[:SHOWN_LABELS]))})
+    return DONE
+
+
+def target_files(parsed: Namespace) -> list[str]:
+    """Where each file goes."""
+    if len(parsed.data) == 1 and not os.path.isdir(parsed.out) and not parsed.out.endswith("/"):
+        check_target(parsed.out)
+        return [parsed.out]
+    os.makedirs(parsed.out, exist_ok=True)
+    targets = [os.path.join(parsed.out, f"{Path(path).name.split('.')[0]}.ffm") for path in parsed.data]
+    if len(set(targets)) < len(targets):
+        raise OptionError(f"files of one name cannot go to one folder: {', '.join(parsed.data)}.")
+    return targets
+
+
+def encoder_of(path: str) -> FieldEncoder:
+    """The encoder of a model's file."""
+    encoder = load(path, device="numpy").columns.encoder
+    if encoder is None:
+        raise InputError(f"{path}: this model was trained on rows without an encoder.")
+    return encoder
+
+
+def numbers_of(y: Any, known: tuple[str, Labels | None] | None) -> tuple[Array, tuple[str, Labels | None]]:
+    """Labels as numbers, by the labels of the first file."""
+    loss, labels = (choose_loss(y, "auto"), None) if known is None else known
+    numbers, labels = encode_targets(y, loss, labels)
+    return numbers, (loss, labels)

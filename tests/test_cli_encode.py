@@ -1,0 +1,137 @@
+"""fwfm-gpu encode, and training on streams."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import fwfm_gpu
+from fwfm_gpu import FieldEncoder
+from fwfm_gpu.cli import main
+from fwfm_gpu.io import read_libffm, read_libsvm, table_files
+
+NUMPY = ["--device", "numpy", "--epochs", "2", "-q"]
+
+
+def make_table(seed: int, rows: int = 150) -> dict[str, list]:
+    rng = np.random.default_rng(seed)
+    return {
+        "city": [["Oslo", "Bergen", "Bodø"][c] for c in rng.integers(0, 3 if seed == 1 else 2, rows)],
+        "age": rng.integers(18, 90, rows).tolist(),
+        "weight": rng.integers(1, 4, rows).tolist(),
+        "clicked": [["no", "yes"][c] for c in rng.integers(0, 2, rows)],
+    }
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    pytest.importorskip("narwhals", reason="an encoder reads tables through narwhals: fwfm-gpu[data]")
+    pa = pytest.importorskip("pyarrow", reason="tables in files are read by pyarrow: fwfm-gpu[data]")
+    import pyarrow.csv
+    import pyarrow.parquet
+
+    folder = tmp_path_factory.mktemp("tables")
+    for name, seed in (("train", 1), ("test", 2)):
+        table = pa.table(make_table(seed))
+        pyarrow.csv.write_csv(table, folder / f"{name}.csv")
+        pyarrow.parquet.write_table(table, folder / f"{name}.parquet")
+    return folder
+
+
+@pytest.fixture
+def encoded():
+    """Rows of training and test, as Python encodes them."""
+    train, test = ({name: make_table(seed)[name] for name in ("city", "age")} for seed in (1, 2))
+    rows = FieldEncoder(min_count=2).fit_transform(train)
+    return rows, rows.encoder.transform(test)
+
+
+def run(*arguments, code: int = 0) -> None:
+    assert main([str(argument) for argument in arguments]) == code
+
+
+def dense(rows):
+    return rows.to_csr().toarray()
+
+
+COLUMNS = ["--label", "clicked", "--columns", "city,age"]
+
+
+def test_encoded_text_is_what_python_encodes(files, encoded, tmp_path, capsys):
+    out = tmp_path / "train.ffm.gz"
+    run("encode", files / "train.csv", *COLUMNS, "--min-count", "2", "--out", out)
+    rows, y = read_libffm(out)
+    np.testing.assert_array_equal(dense(rows), dense(encoded[0]))
+    np.testing.assert_array_equal(rows.fields, encoded[0].fields)
+    assert y.tolist() == [float(label == "yes") for label in make_table(1)["clicked"]]
+    printed = capsys.readouterr().out
+    assert str(encoded[0].encoder.report()).splitlines()[0].split()[:3] == printed.splitlines()[0].split()[:3]
+    assert "150 of 2 fields" in printed and "labels  no is 0, yes is 1" in printed and str(out) in printed
+
+
+def test_several_files_are_encoded_alike(files, encoded, tmp_path, capsys):
+    given = ["--min-count", "2", "--out", tmp_path / "both", "--json"]
+    run("encode", files / "train.csv", files / "test.parquet", *COLUMNS, *given)
+    told = json.loads(capsys.readouterr().out)
+    assert told["labels"] == ["no", "yes"]
+    assert [(one["rows"], one["features"]) for one in told["files"]] == [(150, encoded[0].n_features)] * 2
+    assert [[field["name"] for field in one["report"]] for one in told["files"]] == [["city", "age"]] * 2
+    for name, want in zip(("train", "test"), encoded, strict=True):
+        rows, _ = read_libffm(tmp_path / "both" / f"{name}.ffm", n_features=want.n_features, n_fields=2)
+        np.testing.assert_array_equal(dense(rows), dense(want))
+
+
+def test_as_a_model_encodes(files, encoded, tmp_path, path):
+    fwfm_gpu.train(encoded[0], make_table(1)["clicked"], device="numpy", epochs=1, progress=False).save(path)
+    run("encode", files / "test.csv", *COLUMNS, "--like", path, "--out", tmp_path / "test.svm")
+    rows, _ = read_libsvm(tmp_path / "test.svm", zero_based=False, n_features=encoded[1].n_features)
+    np.testing.assert_array_equal(dense(rows), dense(encoded[1]))
+
+
+def test_what_cannot_be_encoded(files, tmp_path, path, capsys):
+    fwfm_gpu.train([[0, 1], [1, 0]], [0, 1], device="numpy", epochs=1, progress=False).save(path)
+    (tmp_path / "a.ffm").write_text("1 0:0:1\n")
+    (tmp_path / "train.csv").write_text("clicked,x\n1,2\n")
+    for arguments, said in (
+        ([tmp_path / "a.ffm", "--out", tmp_path / "b.ffm"], "these are rows already"),
+        (
+            [files / "train.csv", *COLUMNS, "--like", path, "--out", tmp_path / "b"],
+            "trained on rows without an encoder",
+        ),
+        ([files / "train.csv", tmp_path / "train.csv", *COLUMNS, "--out", tmp_path / "c"], "files of one name"),
+        ([files / "train.csv", *COLUMNS, "--out", tmp_path / "no" / "b"], "there is no folder"),
+    ):
+        run("encode", *arguments, code=2)
+        assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["train.csv", "train.parquet"])
+def test_a_stream_trains_like_the_table(files, tmp_path, name, monkeypatch):
+    monkeypatch.setattr(table_files, "BLOCK_BYTES", 2048)
+    columns = [*COLUMNS, "--weight", "weight"]
+    run("train", files / name, *columns, "--stream", "--out", tmp_path / "stream", *NUMPY)
+    run("train", files / name, *columns, "--out", tmp_path / "memory", *NUMPY)
+    got, want = (fwfm_gpu.load(tmp_path / one, device="numpy") for one in ("stream", "memory"))
+    np.testing.assert_array_equal(got.parameters.V, want.parameters.V)
+    assert got.classes.tolist() == ["no", "yes"]
+
+
+def test_a_stream_is_evaluated_on_tables(files, path, capsys):
+    given = ["--stream", "--valid", files / "test.csv", "--json", "--patience", "1"]
+    run("train", files / "train.csv", *COLUMNS, "--out", path, *given, *NUMPY)
+    assert list(json.loads(capsys.readouterr().out)["metrics"]) == ["logloss"]
+
+
+def test_what_a_stream_cannot_do(files, tmp_path, path, capsys):
+    (tmp_path / "a.ffm").write_text("1 0:0:1\n0 0:1:1\n")
+    for arguments, said in (
+        ([files / "train.csv", *COLUMNS, "--validation-fraction", "0.1"], "validation_fraction must be None"),
+        ([files / "train.csv", *COLUMNS, "--continue", "m"], "--continue is for rows in memory"),
+        ([tmp_path / "a.ffm", "--valid", tmp_path / "a.ffm"], "a stream is evaluated on CSV, Parquet or Arrow"),
+        ([tmp_path / "a.ffm", "--shared-ids", "split"], "are for rows that are read at once"),
+        (["-", *COLUMNS], "standard input cannot be read more than once"),
+    ):
+        run("train", *arguments, "--stream", "--out", path, *NUMPY, code=2)
+        assert said in capsys.readouterr().err
