@@ -93,6 +93,8 @@ def settle_again(model: FwFM, given: Given) -> Settled:
     options = replace(model.options, device=model.device)
     if given.eval_metric is not None:
         options = replace(options, eval_metric=given.eval_metric)
+    if given.schedule is not None:
+        options = replace(options, schedule=given.schedule)
     return Settled(options, model.loss, model.labels, model.columns)
 
 

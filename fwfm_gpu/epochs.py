@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -42,6 +42,7 @@ class Setting:
     patience: int | None
     min_delta: float
     make_model: Callable[[Trained], FwFM]
+    rates: Mapping[int, float]  # the learning rate of each epoch that may come, from 0
     checkpoints: Checkpoints | None = None
     resumes: bool = False  # from a checkpoint: of this very training
     interruption: Interruption | None = None  # the caller's, who then sees to what Ctrl-C leads to
@@ -148,7 +149,8 @@ class Loop:
         metrics = {score.name: score.value for score in scores}
         self.higher_is_better = {score.name: score.higher_is_better for score in scores}
         loss, self.position = self.position.loss / self.total_weight, Position(self.position.epochs + 1)
-        self.history.append(EpochRecord(self.position.epochs, loss, metrics, seconds, rows / seconds))
+        rate = setting.rates[self.entered.position.epochs]
+        self.history.append(EpochRecord(self.position.epochs, loss, metrics, seconds, rows / seconds, rate))
         self.stopping = self.tell("epoch") or self.stopping or self.interruption.requested
         if scores and setting.patience is not None:
             self.watch(scores[0], setting.patience)
@@ -160,7 +162,8 @@ class Loop:
             self.stopping = True
             return 0
         data, order = part
-        run, before = self.setting.backend.begin(self.model, data, order, self.position.loss), self.position
+        before, rate = self.position, self.setting.rates[self.position.epochs]
+        run = self.setting.backend.begin(self.model, data, order, before.loss, rate)
         end = before.batches + -(-len(order) // self.setting.recipe.batch_size)
         while self.position.batches < end and not self.stopping:
             self.advance(run, before)

@@ -13,7 +13,7 @@ from fwfm_gpu.errors import InputError, OptionError
 from fwfm_gpu.estimators_base import Estimator
 from fwfm_gpu.labels import Labels, find_distinct, read_column
 from fwfm_gpu.model import FwFM
-from fwfm_gpu.options import Metrics
+from fwfm_gpu.options import Metrics, Schedule
 from fwfm_gpu.training import CallbackLike
 
 # isort: split
@@ -94,6 +94,11 @@ class FwFMClassifier(ClassifierMixin, Estimator):
         batch_size: int = 1024,
         optimizer: str = "adagrad",
         learning_rate: float = 0.1,
+        schedule: Schedule = "constant",
+        warmup_epochs: int = 0,
+        schedule_floor: float = 0.0,
+        schedule_decay: float = 0.9,
+        schedule_every: int = 10,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-8,
@@ -244,6 +249,11 @@ class FwFMRegressor(RegressorMixin, Estimator):
         batch_size: int = 1024,
         optimizer: str = "adagrad",
         learning_rate: float = 0.1,
+        schedule: Schedule = "constant",
+        warmup_epochs: int = 0,
+        schedule_floor: float = 0.0,
+        schedule_decay: float = 0.9,
+        schedule_every: int = 10,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-8,

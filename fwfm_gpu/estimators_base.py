@@ -24,7 +24,7 @@ from fwfm_gpu.labels import Labels
 from fwfm_gpu.model import FwFM
 from fwfm_gpu.options import Options
 from fwfm_gpu.parameters import Array
-from fwfm_gpu.training import Given, check_metric, make_untrained, start
+from fwfm_gpu.training import Given, check_given, make_untrained, start
 
 try:
     from sklearn.base import BaseEstimator
@@ -157,8 +157,8 @@ class Estimator(BaseEstimator):
         """The keywords of __init__ as those of ``train``."""
         passed = {**self.get_params(deep=False), "loss": loss}
         passed["seed"] = self._draw_seed() if former is None else former.options.seed
-        check_metric(passed["eval_metric"])
         options = Options(**{name: passed[name] for name in Options.__dataclass_fields__ if name in passed})
+        check_given(options)
         for name in FIXED:
             new = getattr(options, name, None)
             old = new if former is None else getattr(former.options, name, None)

@@ -22,6 +22,8 @@ class EpochRecord:
     seconds : float
         Wall time of the pass over the rows, evaluation not included.
     rows_per_second : float
+    learning_rate : float or None
+        Of all batches of the epoch; None in files of before it was kept.
     """
 
     epoch: int
@@ -29,6 +31,7 @@ class EpochRecord:
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0
     rows_per_second: float = 0.0
+    learning_rate: float | None = None
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from fwfm_gpu.history import EpochRecord, Position
 from fwfm_gpu.labels import Labels, decode
 from fwfm_gpu.model_columns import Columns
 from fwfm_gpu.numerics import sigmoid64, softmax64
-from fwfm_gpu.options import Metrics, Options
+from fwfm_gpu.options import Metrics, Options, Schedule
 from fwfm_gpu.parameters import Array, OptimizerState, Parameters
 
 if TYPE_CHECKING:
@@ -247,6 +247,7 @@ class FwFM:
         eval_set: EvalSets | None = None,
         eval_metric: Metrics | None = None,
         group: Any = None,
+        schedule: Schedule | None = None,
         callbacks: Iterable[CallbackLike] = (),
         progress: bool | str = "auto",
     ) -> FwFM:
@@ -263,6 +264,8 @@ class FwFM:
             How many more.
         eval_metric : optional
             Replaces that of ``train``: a file cannot hold one that is a function.
+        schedule : optional
+            Likewise. More epochs than ``train`` had planned change no plan: see numerics 7.
 
         Returns
         -------
@@ -277,7 +280,7 @@ class FwFM:
         from fwfm_gpu.continuation import resume
         from fwfm_gpu.training import Given
 
-        given = Given(sample_weight, eval_set, callbacks, progress, eval_metric, group)
+        given = Given(sample_weight, eval_set, callbacks, progress, eval_metric, group, schedule=schedule)
         return resume(self, X, y, epochs, given, (label, weight, columns))
 
     def partial_fit(self, X: Any, y: Any, *, sample_weight: Any = None) -> FwFM:

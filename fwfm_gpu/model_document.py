@@ -53,6 +53,7 @@ RECORD_KINDS: dict[str, tuple[type, ...]] = {
     "metrics": (dict,),
     "seconds": NUMBER,
     "rows_per_second": NUMBER,
+    "learning_rate": (*NUMBER, NoneType),
 }
 
 
@@ -205,7 +206,7 @@ def check_shapes(model: FwFM) -> None:
 
 
 def plain_options(options: Options) -> Document:
-    """Options as JSON: a class_weight mapping as pairs; a metric that is a function cannot be kept and becomes None."""
+    """Options as JSON: a class_weight mapping as pairs; a metric or schedule that is a function becomes None."""
     document = options.plain()
     if isinstance(options.class_weight, Mapping):
         document["class_weight"] = [[plain(label), float(weight)] for label, weight in options.class_weight.items()]
@@ -213,6 +214,7 @@ def plain_options(options: Options) -> Document:
     listed = metrics if isinstance(metrics, list | tuple) else [metrics]
     kept = all(isinstance(metric, str) for metric in listed)
     document["eval_metric"] = (metrics if isinstance(metrics, str) else list(listed)) if kept else None
+    document["schedule"] = None if callable(options.schedule) else options.schedule
     return document
 
 
@@ -277,6 +279,7 @@ def restored_position(document: Document) -> Position:
 
 def restored_record(document: Document) -> EpochRecord:
     """A record, to the last digit."""
+    document = {"learning_rate": None, **document}  # files of before it was kept
     check_kinds(document, RECORD_KINDS)
     if not all(type(value) in NUMBER for value in document["metrics"].values()):
         raise TypeError(f"metrics should be numbers, are {document['metrics']!r}")

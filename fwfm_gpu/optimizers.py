@@ -77,9 +77,9 @@ class Rule:
     learning_rate: float
     gradient_clip: float | None = field(default=None, kw_only=True)
 
-    def at_rate(self, learning_rate: float | None) -> Self:
-        """The same rule with the learning rate of an epoch; None: with its own."""
-        return self if learning_rate is None else replace(self, learning_rate=learning_rate)
+    def at_rate(self, learning_rate: float) -> Self:
+        """The same rule with another learning rate."""
+        return replace(self, learning_rate=learning_rate)
 
     def constants(self, dtype: Any) -> Constants:
         """The hyper-parameters rounded to T; ``1 - beta`` in float64 first (numerics 2)."""

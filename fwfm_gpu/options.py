@@ -17,10 +17,13 @@ from fwfm_gpu.losses import LOSSES
 from fwfm_gpu.optimizers import FTRL, RULES, Adam, Rule
 from fwfm_gpu.recipe import Penalties, Recipe
 from fwfm_gpu.row_norms import NORMS
+from fwfm_gpu.schedules import SCHEDULES, Plan, ScheduleFunction
 
-__all__ = ["Metrics", "Options"]
+__all__ = ["Metrics", "Options", "Schedule"]
 
 Metrics = str | Callable[..., Any] | Sequence[str | Callable[..., Any]]
+
+Schedule = str | ScheduleFunction
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "loss": ("auto", *LOSSES),
@@ -32,7 +35,15 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "dtype": ("float32", "float64"),
     "shuffle": (True, False),
 }
-LEAST = {"n_factors": 0, "epochs": 0, "batch_size": 1, "shuffle_rows": 1, "seed": 0}
+LEAST = {
+    "n_factors": 0,
+    "epochs": 0,
+    "batch_size": 1,
+    "warmup_epochs": 0,
+    "schedule_every": 1,
+    "shuffle_rows": 1,
+    "seed": 0,
+}
 MOST_FACTORS = 1 << 16
 POSITIVE = ("learning_rate", "epsilon")
 NOT_NEGATIVE = ("ftrl_beta", "l1_linear", "l2_linear", "l1_factors", "l2_factors", "init_scale", "min_delta")
@@ -42,6 +53,8 @@ NOT_ROUNDED = (
     "label_smoothing",
     "init_scale",
     "validation_fraction",
+    "schedule_floor",
+    "schedule_decay",
 )  # used in float64 (numerics 4 and 8)
 
 
@@ -65,6 +78,11 @@ class Options:
     batch_size: int = 1024
     optimizer: str = "adagrad"
     learning_rate: float = 0.1
+    schedule: Schedule | None = "constant"  # None: a function that a model file could not keep
+    warmup_epochs: int = 0
+    schedule_floor: float = 0.0
+    schedule_decay: float = 0.9
+    schedule_every: int = 10
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-8
@@ -107,6 +125,10 @@ class Options:
             self._check_number(name, "0 or above", lambda value: value >= 0)
         for name in BELOW_ONE:
             self._check_number(name, "from 0 to below 1", lambda value: 0 <= value < 1)
+        self._check_number("schedule_floor", "from 0 to 1", lambda value: 0 <= value <= 1)
+        self._check_number("schedule_decay", "above 0, 1 at most", lambda value: 0 < value <= 1)
+        if self.schedule is not None and not callable(self.schedule):
+            check_choice("schedule", self.schedule, SCHEDULES)
         if self.gradient_clip is not None:
             self._check_number("gradient_clip", "above 0", lambda value: value > 0)
         if self.validation_fraction is not None:
@@ -147,6 +169,42 @@ class Options:
             label_smoothing=float(self.label_smoothing),
             learns_R=self.field_weights == "learn",
         )
+
+    def rates(self, first: int, last: int) -> dict[int, float]:
+        """The learning rate of each epoch from the first, counted from 0, to before the last (numerics 7).
+
+        Raises
+        ------
+        OptionError
+            A rate is not finite and above 0 in T, or the schedule was a function that the model's file could not keep.
+        """
+        if self.schedule is None:
+            raise OptionError(
+                "schedule was a function, which a model file cannot keep. Pass it again: "
+                "continue_training(..., schedule=...)."
+            )
+        plan = Plan(
+            schedule=self.schedule,
+            epochs=int(self.epochs),
+            warmup=int(self.warmup_epochs),
+            floor=float(self.schedule_floor),
+            decay=float(self.schedule_decay),
+            every=int(self.schedule_every),
+        )
+        return {epoch: self._rate(epoch, plan.factor(epoch)) for epoch in range(first, last)}
+
+    def _rate(self, epoch: int, factor: Any) -> float:
+        """The rate of an epoch, a float64."""
+        factor = own_value(factor)
+        if isinstance(factor, bool) or not isinstance(factor, int | float):
+            raise OptionError(f"schedule must give a number for each epoch; got {factor!r} for epoch {epoch + 1}.")
+        rate = float(self.learning_rate) * round_to("float64", factor)
+        if not 0 < round_to(self.dtype, rate) < math.inf:
+            raise OptionError(
+                f"learning_rate times the factor of the schedule must be a finite {self.dtype} number above 0; got "
+                f"{rate!r} for epoch {epoch + 1}, a factor of {factor!r}. Raise schedule_floor, or train fewer epochs."
+            )
+        return rate
 
     def _rule(self) -> Rule:
         rate, clip = float(self.learning_rate), None if self.gradient_clip is None else float(self.gradient_clip)

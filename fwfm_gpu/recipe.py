@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,10 @@ class Recipe:
     penalties: Penalties
     label_smoothing: float = 0.0
     learns_R: bool = True
+
+    def at_rate(self, learning_rate: float | None) -> Recipe:
+        """The same recipe with the learning rate of an epoch; None: with its own."""
+        return self if learning_rate is None else replace(self, rule=self.rule.at_rate(learning_rate))
 
     @property
     def loss_function(self) -> Loss:

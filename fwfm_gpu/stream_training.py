@@ -19,6 +19,7 @@ from fwfm_gpu.model import Trained
 from fwfm_gpu.options import Options, check_integer
 from fwfm_gpu.parameters import Array
 from fwfm_gpu.problem import Problem, Settled
+from fwfm_gpu.starts import start_parameters, start_state
 from fwfm_gpu.stream_passes import StreamPasses
 from fwfm_gpu.stream_sources import Roles, open_source, split_table
 from fwfm_gpu.stream_survey import MOST_LABELS, Survey, is_fitted, take_survey
@@ -59,7 +60,7 @@ class Reading:
 
 def start_stream(X: Any, options: Options, given: Given, reading: Reading) -> FwFM:
     """A new model, trained on a source."""
-    from fwfm_gpu.training import run_loop, start_parameters, start_state
+    from fwfm_gpu.training import run_loop
 
     refuse_in_streams(options, given)
     backend = get_backend(options.device, options.device_memory, options.n_threads)

@@ -22,8 +22,7 @@ from fwfm_gpu.interruption import Interruption
 from fwfm_gpu.io.tables import is_table
 from fwfm_gpu.labels import Labels, choose_loss, encode_targets
 from fwfm_gpu.model import Columns, FwFM, Trained
-from fwfm_gpu.options import Metrics, Options
-from fwfm_gpu.parameters import OptimizerState, Parameters
+from fwfm_gpu.options import Metrics, Options, Schedule
 from fwfm_gpu.passes import MemoryPasses, Passes
 from fwfm_gpu.problem import (
     Problem,
@@ -34,21 +33,20 @@ from fwfm_gpu.problem import (
     training_part,
 )
 from fwfm_gpu.progress import make_progress
-from fwfm_gpu.recipe import Recipe
 from fwfm_gpu.row_norms import normalize_rows
+from fwfm_gpu.schedules import SCHEDULES
+from fwfm_gpu.starts import start_parameters, start_state
 from fwfm_gpu.stream_sources import is_source
 from fwfm_gpu.stream_training import FIT_ROWS, Reading, read_table, start_stream
 
 __all__ = [
     "CallbackLike",
     "Given",
-    "check_metric",
+    "check_given",
     "fetch_targets",
     "make_untrained",
     "run_loop",
     "start",
-    "start_parameters",
-    "start_state",
     "train",
     "warn_of_streams",
 ]
@@ -68,6 +66,7 @@ class Given:
     group: Any = None
     checkpointing: Checkpointing = field(default_factory=Checkpointing)
     interruption: Interruption | None = None  # of a caller that sees to Ctrl-C itself: no warning then
+    schedule: Schedule | None = None  # None: as in the options
 
     @property
     def group_column(self) -> str | None:
@@ -101,6 +100,11 @@ def train(
     batch_size: int = 1024,
     optimizer: str = "adagrad",
     learning_rate: float = 0.1,
+    schedule: Schedule = "constant",
+    warmup_epochs: int = 0,
+    schedule_floor: float = 0.0,
+    schedule_decay: float = 0.9,
+    schedule_every: int = 10,
     beta_1: float = 0.9,
     beta_2: float = 0.999,
     epsilon: float = 1e-8,
@@ -176,6 +180,18 @@ def train(
         Passes over the rows, and rows per update.
     optimizer : {"adagrad", "sgd", "adam", "ftrl"}
     learning_rate : float
+        Of the first epoch after the warm-up; the schedule says what becomes of it.
+    schedule : {"constant", "linear", "cosine", "exponential", "step"}
+        A factor of the rate for each epoch (numerics 7). Linear and cosine fall over the planned epochs. Or a function
+        ``f(epoch, epochs) -> factor``, both counted from the end of the warm-up, epoch from 0; a file cannot keep it.
+    warmup_epochs : int
+        Epochs at first in which the rate rises in equal steps.
+    schedule_floor : float
+        The factor never falls below it.
+    schedule_decay : float
+        What exponential multiplies the factor by after each epoch, and step after every ``schedule_every``.
+    schedule_every : int
+        Epochs of a step.
     beta_1, beta_2, epsilon : float
         Adam's.
     ftrl_beta : float
@@ -253,7 +269,7 @@ def train(
     """
     passed = locals()
     options = Options(**{name: passed[name] for name in Options.__dataclass_fields__})
-    check_metric(eval_metric)
+    check_given(options)
     checkpointing = Checkpointing(checkpoint, checkpoint_every, resume)
     checkpointing.open_directory()
     given = Given(sample_weight, eval_set, callbacks, progress, group=group, checkpointing=checkpointing)
@@ -271,10 +287,12 @@ def train(
     return start(X, y, fields, options, given)
 
 
-def check_metric(eval_metric: Metrics | None) -> None:
+def check_given(options: Options) -> None:
     """None stands for a function that a file could not keep, which a caller cannot mean."""
-    if eval_metric is None:
+    if options.eval_metric is None:
         raise OptionError('eval_metric must be "auto", the name of a metric, a callable or a list of those; got None.')
+    if options.schedule is None:
+        raise OptionError(f"schedule must be one of {', '.join(map(repr, SCHEDULES))}, or a callable; got None.")
 
 
 def start(X: Any, y: Any, fields: Any, options: Options, given: Given) -> FwFM:
@@ -325,29 +343,6 @@ def fetch_targets(backend: Backend, y: Any, given: Given) -> tuple[Any, Given]:
     return fetch_array(backend, "y", y), given
 
 
-def start_parameters(settled: Settled, generator: np.random.Generator) -> Parameters:
-    """w0 = 0, w = 0, R = 1 and normal factors, drawn in float64 (numerics 8)."""
-    options, columns, n_classes = settled.options, settled.columns, settled.n_classes
-    n, F = len(columns.fields), columns.n_fields
-    with np.errstate(over="ignore"):
-        V = generator.normal(0, options.init_scale, (n_classes, n, options.n_factors)).astype(options.dtype)
-    if not np.all(np.isfinite(V)):
-        raise OptionError(f"init_scale must keep the factors finite in {options.dtype}; got {options.init_scale}.")
-    w0, w = np.zeros(n_classes, options.dtype), np.zeros((n_classes, n), options.dtype)
-    return Parameters(w0, w, V, np.ones((n_classes, F, F), options.dtype))
-
-
-def start_state(recipe: Recipe, parameters: Parameters) -> OptimizerState:
-    """The state before the first batch; FTRL's warm start divides by the learning rate and may overflow."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        state = recipe.start_state(parameters)
-    if not all(np.all(np.isfinite(array)) for moment in state.moments.values() for array in moment.arrays().values()):
-        raise OptionError(
-            f"ftrl_beta / learning_rate must keep FTRL's warm start finite in {parameters.dtype}; got {recipe.rule}."
-        )
-    return state
-
-
 def run_loop(
     session: tuple[Backend, Settled, Problem, Any],
     start_point: Trained,
@@ -385,6 +380,7 @@ def run_loop(
         checkpoints=checkpoints,
         resumes=found is not None,
         interruption=given.interruption,
+        rates=options.rates(start_point.position.epochs, start_point.position.epochs + epochs),
     )
     if passes is None:
         passes = MemoryPasses(backend, problem, options.batch_size)

@@ -133,7 +133,12 @@ def vector_rule(config: dict[str, Any]) -> Rule:
 
 def train_epoch(backend: Backend, model: Any, data: Any, order: Array, batch_size: int) -> Array:
     """One epoch, batch by batch. Returns the score of each visited row before its batch, (rows, C)."""
-    run, scores = backend.begin(model, data, order), []
+    return advance_all(backend, backend.begin(model, data, order), model, data, (order, batch_size))
+
+
+def advance_all(backend: Backend, run: Any, model: Any, data: Any, visits: tuple[Array, int]) -> Array:
+    """`train_epoch` of a run that has begun, of an order and a batch size."""
+    scores, (order, batch_size) = [], visits
     for lo in range(0, len(order), batch_size):
         scores.append(backend.score(model, data)[order[lo : lo + batch_size]])
         backend.advance(run, 1)

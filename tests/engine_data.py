@@ -15,7 +15,7 @@ import reference
 
 from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.parameters import Parameters
-from fwfm_gpu.verify import train_epoch, vector_recipe
+from fwfm_gpu.verify import advance_all, vector_recipe
 
 VECTORS = sorted((Path(__file__).parent / "conformance").glob("*.npz"))
 
@@ -46,6 +46,7 @@ class Spec:
     field_weights: str = "learn"
     ftrl_start: str = "warm"
     gradient_clip: float | None = None
+    rates: tuple[float, float] | None = None  # the learning rate of each epoch
     seed: int = 0
 
     def but(self, **changes) -> Spec:
@@ -136,6 +137,7 @@ def config_of(spec: Spec) -> dict:
         "field_weights": spec.field_weights,
         "label_smoothing": spec.label_smoothing,
         "gradient_clip": spec.gradient_clip,
+        "rates": spec.rates,
         "n_classes": spec.n_classes,
         "n_features": N_FIELDS * FIELD_SIZE,
         "n_fields": N_FIELDS,
@@ -212,7 +214,11 @@ def drive(backend, problem: dict) -> dict:
     """What an engine makes of a problem, in the reference's form."""
     data, model = load(backend, problem)
     size = problem["config"]["batch_size"]
-    seen = [train_epoch(backend, model, data, order, size) for order in problem["orders"]]
+    orders = problem["orders"]
+    seen = []
+    for order, rate in zip(orders, problem["config"].get("rates") or [None] * len(orders), strict=True):
+        run = backend.begin(model, data, order, learning_rate=rate)
+        seen.append(advance_all(backend, run, model, data, (order, size)))
     return {"scores_seen": np.array(seen), **fetch(backend, model)}
 
 

@@ -271,8 +271,9 @@ def train(problem: dict) -> dict:
     scores_seen = []
     with np.errstate(all="ignore"):
         model = Model(problem)
-        for order in problem["orders"]:
-            seen = []
+        rates = model.config.get("rates") or [model.config["learning_rate"]] * len(problem["orders"])
+        for order, rate in zip(problem["orders"], rates, strict=True):
+            seen, model.update.lr = [], model.T(rate)
             for lo in range(0, len(order), size):
                 seen += model.train_batch([int(b) for b in order[lo : lo + size]])
             scores_seen.append(seen)

@@ -24,13 +24,14 @@ FLOORS = {
     for floor, names in enumerate(
         [
             "errors parameters numerics version cuda_sources atomic_file text_table",
-            "row_norms schedules "
+            "row_norms schedules downsampling "
             "losses optimizers metrics device_arrays device_matrix matrix_reader matrix_columns field_matrix recipe "
             "row_parts labels columns category_field number_field encoding_report "
             "list_columns date_columns field_kind hash_field list_field date_field field_choice row_draft "
             "encoder_options "
             "ranking_metrics",
             "backends encoding io",
+            "starts "
             "training epochs problem callbacks progress interruption history options model model_document model_file "
             "model_columns device_memory field_pairs scorer row_encoder "
             "continuation growth passes stream_sources stream_survey stream_passes stream_training "

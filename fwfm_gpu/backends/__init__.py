@@ -59,10 +59,11 @@ class Backend(Protocol):
     ) -> Any:
         """A resident copy. Without a recipe it only scores; with one, a missing state starts fresh (numerics 7)."""
 
-    def begin(self, model: Any, data: Any, order: Array, loss: float = 0.0) -> Any:
+    def begin(self, model: Any, data: Any, order: Array, loss: float = 0.0, learning_rate: float | None = None) -> Any:
         """A run: one pass over ``order``, (visits,) row numbers; the rest of one, when ``loss`` was summed before it.
 
-        A batch's loss is added to what was there, so that a pause changes no digit of the sum.
+        A batch's loss is added to what was there, so that a pause changes no digit of the sum. The learning rate is
+        that of all its batches (numerics 7); None: the recipe's. The model keeps its recipe.
         """
 
     def advance(self, run: Any, batches: int) -> None:

@@ -66,7 +66,10 @@ class CompiledBackend(HostEngine):
         super().__init__()
         self.threads = choose_threads(n_threads)
 
-    def begin(self, model: Model, data: Data, order: Array, loss: float = 0.0) -> Run:
+    def begin(
+        self, model: Model, data: Data, order: Array, loss: float = 0.0, learning_rate: float | None = None
+    ) -> Run:
+        model = model.at_rate(learning_rate)
         stepper = Stepper(model, data, self.threads)
         return Run(model, data, np.ascontiguousarray(order, np.int64), loss, stepper=stepper)
 

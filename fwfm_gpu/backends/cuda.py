@@ -73,15 +73,21 @@ class CudaBackend:
             )
             return load_model(self.device, parameters, state, recipe)
 
-    def begin(self, model: Model, data: Data | Streamed, order: Array, loss: float = 0.0) -> Run | StreamedRun:
-        assert model.recipe is not None
+    def begin(
+        self,
+        model: Model,
+        data: Data | Streamed,
+        order: Array,
+        loss: float = 0.0,
+        learning_rate: float | None = None,
+    ) -> Run | StreamedRun:
         order = np.asarray(order, np.int64)
-        size = max(1, min(model.recipe.batch_size, len(order)))
         with self.device.current():
             cursor = Cursor.at_start(self.device, loss)
             if isinstance(data, Streamed):
-                return self.begin_streamed(model, data, order, size, cursor)
-            run = Run(model, data, self.device.to_device(order), order, size, cursor)
+                return self.begin_streamed(model, data, order, cursor, learning_rate)
+            size = model.batch_rows(order)
+            run = Run(model, data, self.device.to_device(order), order, size, cursor, learning_rate=learning_rate)
             return self.prepare(run)
 
     def prepare(self, run: Run) -> Run:
@@ -104,8 +110,11 @@ class CudaBackend:
         run.prepare(make_stages(self.device, self.kernels(run.model, run.data), room, run))
         return run
 
-    def begin_streamed(self, model: Model, data: Streamed, order: Array, size: int, cursor: Cursor) -> StreamedRun:
+    def begin_streamed(
+        self, model: Model, data: Streamed, order: Array, cursor: Cursor, learning_rate: float | None
+    ) -> StreamedRun:
         """A run over windows of whole batches, two at a time in what the work of a batch leaves."""
+        size = model.batch_rows(order)
         index, longest = str(data.rows.indices.dtype), int(data.lengths.max(initial=0))
         alike = data.pattern is not None and not data.shares_fields
         bounds = Bounds(size, batch_items(data.lengths, order, size), longest, alike)
@@ -116,7 +125,8 @@ class CudaBackend:
 
         def make_run(window: Window) -> Run:
             visited = np.arange(window.hi - window.lo)
-            run = Run(model, window.data, None, visited, size, cursor, window.lo // size)
+            before = window.lo // size
+            run = Run(model, window.data, None, visited, size, cursor, before, learning_rate=learning_rate)
             if not rooms:
                 rooms.append(self.allocate_room(model, window.data, bounds))
             return self.enter(run, rooms[0])

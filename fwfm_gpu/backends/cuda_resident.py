@@ -69,6 +69,11 @@ class Model:
     recipe: Recipe | None = None
     touches: int = 0  # no coordinate was touched by more batches than this
 
+    def batch_rows(self, order: Array) -> int:
+        """Rows of a batch of a run in this order."""
+        assert self.recipe is not None
+        return max(1, min(self.recipe.batch_size, len(order)))
+
     def shape(self, index: str) -> Shape:
         p = self.parameters
         sums_slots = self.recipe is not None and self.recipe.learns_R and p.n_factors > 0
@@ -152,10 +157,12 @@ def groups(parameters: Parameters, moments: list[Parameters]) -> list[tuple[Any,
     return present + [(None, None, None, None)] * (3 - len(present))
 
 
-def pack_recipe(device: Device, kernels: Kernels, model: Model, batches: int) -> Packed:
-    """``Recipe`` of arguments.cuh, with Adam's tables for so many more batches."""
-    recipe, T = model.recipe, model.parameters.dtype
-    assert recipe is not None
+def pack_recipe(
+    device: Device, kernels: Kernels, model: Model, batches: int, learning_rate: float | None = None
+) -> Packed:
+    """``Recipe`` of arguments.cuh, at the learning rate of a run, with Adam's tables for so many more batches."""
+    assert model.recipe is not None
+    recipe, T = model.recipe.at_rate(learning_rate), model.parameters.dtype
     tables = []
     if isinstance(recipe.rule, Adam):
         tables = [device.to_device(table) for table in recipe.rule.correction_tables(model.touches + batches, T)]

@@ -122,7 +122,7 @@ def make_stages(device: Device, kernels: Kernels, room: Room, run: Run) -> Stage
     shape = model.shape(data.index)
     rows, packed_model = pack_rows(kernels.rows, data), pack_model(kernels, model)
     batch = run.pack_batch(kernels)
-    recipe = pack_recipe(device, kernels, model, run.batches)
+    recipe = pack_recipe(device, kernels, model, run.batches, run.learning_rate)
     slots = pack_slots(device, kernels, shape, sizes, data)
     counts = model.state is not None and model.state.counts is not None
     return Stages(
@@ -187,6 +187,7 @@ class Run:
     size: int  # rows of a batch
     cursor: Cursor
     before: int = 0  # batches that came before, under the same cursor
+    learning_rate: float | None = None  # of all its batches; None: the recipe's
     stages: Stages | None = None
     steps: list[Callable[[], object]] = field(default_factory=list)  # one per turn, where one cut serves every batch
     queued: int = 0  # batches

@@ -54,8 +54,10 @@ class NumPyBackend(HostEngine):
 
     name = "numpy"
 
-    def begin(self, model: Model, data: Data, order: Array, loss: float = 0.0) -> Run:
-        return Run(model, data, np.asarray(order, np.int64), loss)
+    def begin(
+        self, model: Model, data: Data, order: Array, loss: float = 0.0, learning_rate: float | None = None
+    ) -> Run:
+        return Run(model.at_rate(learning_rate), data, np.asarray(order, np.int64), loss)
 
     def score(self, model: Model, data: Data) -> Array:
         s_bc = np.empty((len(data.lengths), model.parameters.n_classes), model.parameters.dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -39,6 +39,12 @@ class Model:
     parameters: Parameters
     state: OptimizerState | None = None
     recipe: Recipe | None = None
+
+    def at_rate(self, learning_rate: float | None) -> Model:
+        """The same parameters and state, to be stepped at another rate; None: at the recipe's."""
+        if learning_rate is None or self.recipe is None:
+            return self
+        return replace(self, recipe=self.recipe.at_rate(learning_rate))
 
 
 @dataclass

@@ -105,3 +105,11 @@ def test_engine_equals_the_reference_with_clipped_gradients(backend, spec):
     want = expected(spec)
     assert not np.array_equal(want["end_w"], expected(spec.but(gradient_clip=None))["end_w"])  # some are clipped
     assert_same_bits(drive(backend, make_problem(spec)), want)
+
+
+RATED = [Spec(rule=rule, dtype=dtype, rates=(0.07, 0.011)) for rule, dtype in zip(RULES, DTYPES * 2, strict=True)]
+
+
+@pytest.mark.parametrize("spec", RATED, ids=str)
+def test_engine_equals_the_reference_at_a_rate_for_each_epoch(backend, spec):
+    assert_same_bits(drive(backend, make_problem(spec)), expected(spec))

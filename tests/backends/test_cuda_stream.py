@@ -230,3 +230,8 @@ def test_a_model_that_does_not_fit_is_refused():
     backend.device.memory = 100
     with pytest.raises(DeviceMemoryError, match=r"a model of 25 features and 3 factors needs .* bytes on host"):
         backend.load_model(start_of(problem))
+
+
+def test_rows_that_stream_are_trained_at_the_rate_of_the_epoch(backend):
+    spec = SPEC.but(rates=(0.2, 0.03))
+    assert_same_bits(drive(backend, make_problem(spec)), expected(spec))
