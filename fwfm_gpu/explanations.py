@@ -219,8 +219,10 @@ def explain_chunks(
 
     Parameters
     ----------
-    X, pairs
-        As for `explain`, as are the errors.
+    X : FieldMatrix, SciPy sparse matrix or dense array, (rows, n), or a table
+        As for `explain`; checked now, not with the first part.
+    pairs : "all" or int
+        As for `explain`: chosen once, for all parts.
     chunk_rows : int, optional
         Rows in each part but the last; as many as take 256 MiB without it.
 
@@ -228,6 +230,15 @@ def explain_chunks(
     ------
     Explanations
         In the order of the rows.
+
+    Raises
+    ------
+    InputError
+        X has other columns than in training.
+    OptionError
+        ``pairs`` or ``chunk_rows`` is something else.
+    InputTypeError
+        X lies on a GPU.
     """
     if chunk_rows is not None and (isinstance(chunk_rows, bool) or not isinstance(chunk_rows, int) or chunk_rows < 1):
         raise OptionError(f"chunk_rows must be a whole number, 1 or above; got {chunk_rows!r}.")

@@ -13,8 +13,13 @@ __all__ = ["count_pairs"]
 AT_ONCE = 2**22  # pairs that are gathered before they are counted
 
 
-def count_pairs(rows: FieldMatrix) -> tuple[Array, Array, Array]:
-    """Every pair of features that a row holds, once.
+def count_pairs(rows: FieldMatrix, least: int = 1) -> tuple[Array, Array, Array]:
+    """Every pair of features that so many rows hold, once.
+
+    Parameters
+    ----------
+    rows : FieldMatrix
+    least : int
 
     Returns
     -------
@@ -36,7 +41,8 @@ def count_pairs(rows: FieldMatrix) -> tuple[Array, Array, Array]:
     add(counted, gathered)
     while len(counted) > 1:
         merge(counted)
-    keys, counts = counted[0]
+    keys, counts = counted.pop()
+    keys, counts = keys[counts >= least], counts[counts >= least]
     return keys // n, keys % n, counts
 
 
@@ -52,7 +58,8 @@ def add(counted: list[tuple[Array, Array]], gathered: list[Array]) -> None:
 def merge(counted: list[tuple[Array, Array]]) -> None:
     """The last two parts become one."""
     (one, one_counts), (other, other_counts) = counted.pop(), counted.pop()
-    keys, place = np.unique(np.concatenate((one, other)), return_inverse=True)
-    counts = np.zeros(len(keys), np.int64)
-    np.add.at(counts, place, np.concatenate((one_counts, other_counts)))
-    counted.append((keys, counts))
+    keys = np.concatenate((one, other))
+    order = np.argsort(keys, kind="stable")  # two runs that ascend: one pass
+    keys = keys[order]
+    first = np.flatnonzero(np.diff(keys, prepend=-1))
+    counted.append((keys[first], np.add.reduceat(np.concatenate((one_counts, other_counts))[order], first)))

@@ -164,7 +164,7 @@ def top_interactions(
     Memory beyond the model: ``8 (C + 3)`` bytes per feature, and at most some 200 MB, whatever the number of pairs.
     Work: as many products as pairs of blocks have a bound above the n-th strength, which for trained factors is a small
     part of all pairs. The worst case, all factors of equal norm, is all pairs. With X every pair of every row is looked
-    at instead, and memory is some 50 bytes for each different one.
+    at instead, and memory is some 70 bytes for each different one.
     """
     for option, value in (("n", n), ("min_rows", min_rows)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
@@ -263,11 +263,11 @@ class Search:
 
     def choose(self, rows: FieldMatrix, asked: list[tuple[int, int]], min_rows: int) -> list[int | None]:
         """Of the pairs that rows hold; how many rows hold each that was found."""
-        i, j, counts = count_pairs(rows)
+        i, j, counts = count_pairs(rows, min_rows)
         low, high = np.sort((self.model.columns.fields[i], self.model.columns.fields[j]), axis=0)
         wanted = np.zeros(self.R.shape[1:], bool)
         wanted[tuple(np.array(asked, np.intp).reshape(-1, 2).T)] = True
-        kept = (counts >= min_rows) & self.marked[i] & self.marked[j] & wanted[low, high]
+        kept = self.marked[i] & self.marked[j] & wanted[low, high]
         i, j, counts, low, high = (array[kept] for array in (i, j, counts, low, high))
         for start in range(0, len(i), CANDIDATES_AT_ONCE):
             part = slice(start, start + CANDIDATES_AT_ONCE)

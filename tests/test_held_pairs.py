@@ -23,6 +23,9 @@ def test_every_pair_once_with_its_rows(at_once, monkeypatch):
     i, j, found = count_pairs(rows)
     assert list(zip(i.tolist(), j.tolist(), strict=True)) == sorted(counts)
     assert found.tolist() == [counts[pair] for pair in sorted(counts)]
+    i, j, found = count_pairs(rows, 5)
+    assert list(zip(i.tolist(), j.tolist(), strict=True)) == sorted(pair for pair in counts if counts[pair] >= 5)
+    assert found.min() == 5
 
 
 @pytest.mark.parametrize("X", [np.zeros((3, 2)), np.eye(3), np.zeros((0, 2))])
