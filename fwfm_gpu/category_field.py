@@ -13,7 +13,7 @@ import numpy as np
 from fwfm_gpu.columns import Column
 from fwfm_gpu.errors import InputError
 from fwfm_gpu.field_kind import NOTHING, Encoded, FieldKind
-from fwfm_gpu.list_columns import ListColumn
+from fwfm_gpu.list_columns import ListColumn, distinct
 from fwfm_gpu.matrix_reader import first_true
 from fwfm_gpu.parameters import Array
 
@@ -171,16 +171,16 @@ def count_values(column: Column) -> tuple[Array, Array]:
 def count_members(column: ListColumn) -> tuple[Array, Array]:
     """`count_values` of the members of lists: in how many rows each is found, however often in one."""
     members = column.members
-    numbers, distinct = members.values.astype(np.int64), members.values[:0]
+    numbers, values = members.values.astype(np.int64), members.values[:0]
     if members.categories is None:
-        distinct, numbers = np.unique(members.values, return_inverse=True)
-    width = len(distinct if members.categories is None else members.categories)
-    pairs = np.unique(column.lists * width + numbers)  # of a list and a member
-    rows = np.bincount(column.rows, minlength=column.n_lists)[pairs // max(width, 1)]
-    counts = np.bincount(pairs % max(width, 1), weights=rows, minlength=width).astype(np.int64)
+        values, numbers = np.unique(members.values, return_inverse=True)
+    width = max(len(values if members.categories is None else members.categories), 1)
+    pairs = distinct(column.lists * width + numbers)  # of a list and a member
+    rows = np.bincount(column.rows, minlength=column.n_lists)[pairs // width]
+    counts = np.bincount(pairs % width, weights=rows, minlength=width).astype(np.int64)
     if members.categories is not None:
         return _found_strings(members, counts)
-    return _without_sign(distinct)[counts > 0], counts[counts > 0]
+    return _without_sign(values)[counts > 0], counts[counts > 0]
 
 
 def _found_strings(column: Column, counts: Array) -> tuple[Array, Array]:

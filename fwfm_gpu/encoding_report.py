@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fwfm_gpu.field_choice import Field
 from fwfm_gpu.hash_field import Collisions, HashField
 from fwfm_gpu.list_field import ListField
+from fwfm_gpu.text_table import lined_up
 
 __all__ = ["EncodingReport", "FieldReport", "report_field"]
 
@@ -58,14 +59,7 @@ class EncodingReport(list[FieldReport]):
         heads = ("name", "kind", "distinct", "missing", "rare", "features", *several, "unknown_rate", "note")
         lines = [[head.replace("_", " ") for head in heads]]
         lines += [[_shown(head, getattr(report, head)) for head in heads] for report in self]
-        widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
-        return "\n".join(
-            "  ".join(
-                cell.rjust(width) if 2 <= i < len(heads) - 1 else cell.ljust(width)
-                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in lines
-        )
+        return lined_up(lines, range(2, len(heads) - 1))
 
 
 def report_field(field: Field, unknown: str, rate: float | None, n_rows: int) -> FieldReport:

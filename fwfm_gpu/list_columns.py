@@ -15,7 +15,7 @@ from fwfm_gpu.parameters import Array
 if TYPE_CHECKING:
     from fwfm_gpu.columns import Column
 
-__all__ = ["ListColumn", "make_lists", "split_strings"]
+__all__ = ["ListColumn", "distinct", "make_lists", "split_strings"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,3 +105,9 @@ def split_strings(column: Column, separator: str) -> ListColumn:
     )
     lengths = np.array([*map(len, parts), 0])  # the last list is that of the rows that miss it
     return ListColumn(column.name, members, starts(lengths), np.where(column.missing, len(parts), column.values))
+
+
+def distinct(numbers: Array) -> Array:
+    """Each of the numbers once, ascending. np.unique hashes, and takes many times as long."""
+    rising = np.sort(numbers)
+    return rising[np.concatenate(([True], rising[1:] != rising[:-1]))] if len(rising) else rising

@@ -11,7 +11,7 @@ import numpy as np
 from fwfm_gpu.category_field import CategoryField
 from fwfm_gpu.field_kind import NOTHING, EncodedLists, FieldKind
 from fwfm_gpu.hash_field import HashField
-from fwfm_gpu.list_columns import ListColumn, split_strings
+from fwfm_gpu.list_columns import ListColumn, distinct, split_strings
 from fwfm_gpu.matrix_reader import first_true, starts
 from fwfm_gpu.parameters import Array
 
@@ -108,7 +108,7 @@ class ListField(FieldKind):
         if self.missing:
             pairs = np.concatenate((pairs, np.flatnonzero(empty) * n + self.members.missing_feature))
         if not (pairs[1:] > pairs[:-1]).all():
-            pairs = np.unique(pairs)
+            pairs = distinct(pairs)
         lengths = np.bincount(pairs // n, minlength=column.n_lists)
         values = np.repeat(1 / np.maximum(lengths, 1), lengths) if self.mean else None
         strange = np.zeros(column.n_lists, bool) if self.missing else empty

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,23 @@ import numpy as np
 from fwfm_gpu.errors import InputError, OptionError
 
 if TYPE_CHECKING:
+    from fwfm_gpu.encoding import FieldEncoder
     from fwfm_gpu.model import FwFM
 
 __all__ = ["Names"]
+
+
+class NamesOnDemand(Sequence[str]):
+    """The names of an encoder's features, made one by one: buckets of a hash are too many to keep."""
+
+    def __init__(self, encoder: FieldEncoder) -> None:
+        self.encoder = encoder
+
+    def __len__(self) -> int:
+        return self.encoder.n_features
+
+    def __getitem__(self, i: Any) -> Any:
+        return self.encoder.name_features([i])[0]
 
 
 @dataclass(frozen=True)
@@ -21,7 +36,7 @@ class Names:
 
     n_fields: int
     field_names: tuple[str, ...] | None
-    feature_names: tuple[str, ...] | None
+    feature_names: Sequence[str] | None
     labels: tuple[Any, ...]  # of softmax, one per class; else none
 
     @classmethod
@@ -29,7 +44,10 @@ class Names:
         """Those that a model knows."""
         columns = model.columns
         labels = tuple(model.classes.tolist()) if model.loss == "softmax" and model.classes is not None else ()
-        return cls(columns.n_fields, columns.field_names, columns.feature_names, labels)
+        names: Sequence[str] | None = columns.feature_names
+        if names is None and columns.encoder is not None:
+            names = NamesOnDemand(columns.encoder)
+        return cls(columns.n_fields, columns.field_names, names, labels)
 
     def field(self, p: int) -> str:
         """A field."""

@@ -174,7 +174,7 @@ def write_encoding(encoding: list[FieldReport]) -> Markup:
         (Column("rare"), [count(field.rare) for field in encoding]),
         (Column("unknown"), [NONE if field.unknown_rate is None else share(field.unknown_rate) for field in encoding]),
     ]
-    notes = [readable(field.note, 100) for field in encoding]
+    notes = [readable(field.note, 160) for field in encoding]
     columns += [(Column("note", False), notes)] if any(notes) else []
     text = "Distinct and missing values and rare categories are of the table that the encoder was fitted on, unknown "
     text += "values of the rows that it encoded last."

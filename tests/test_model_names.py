@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from handmade_models import handmade
 
-from fwfm_gpu import FieldMatrix
+from fwfm_gpu import FieldEncoder, FieldMatrix
 from fwfm_gpu.errors import InputError, OptionError
 from fwfm_gpu.model_names import Names
 
@@ -25,6 +25,14 @@ def test_numbers_where_there_are_no_names():
     assert (names().field(1), names().feature(0)) == ("field 1", "feature 0")
     with pytest.raises(InputError, match="no field has a name"):
         names().find_field("age")
+
+
+def test_names_that_are_too_many_to_keep_are_made_one_by_one():
+    rows = FieldEncoder(hashed={"user": 2**18}, min_count=1).fit_transform({"user": ["a"], "city": ["Oslo"]})
+    known = Names.of(handmade(rows))
+    assert rows.feature_names is None
+    assert (known.feature(7), known.feature(2**18), known.field(1)) == ("user#7", "city=Oslo", "city")
+    assert known.feature_names and len(known.feature_names) == 2**18 + 1
 
 
 @pytest.mark.parametrize("field", ["Age", 2, -1, True, 1.0, None])
