@@ -18,7 +18,8 @@ class EpochRecord:
     loss : float
         Weighted mean of the training loss, each row scored before its own batch's update.
     metrics : dict of str to float
-        Evaluation metrics after the epoch; empty without an evaluation set. The first one steers.
+        Evaluation metrics after the epoch, of several eval sets as ``"valid/auc"``; empty without one. The first one
+        steers.
     seconds : float
         Wall time of the pass over the rows, evaluation not included.
     rows_per_second : float
