@@ -32,7 +32,7 @@ try:
     from sklearn.utils.validation import check_is_fitted, validate_data
 except ImportError as error:
     raise MissingExtraError(
-        "FwFMClassifier and FwFMRegressor need scikit-learn 1.6 or later: pip install 'fwfm-gpu[sklearn]', or call "
+        "FwFMClassifier and FwFMRegressor need scikit-learn 1.7 or later: pip install 'fwfm-gpu[sklearn]', or call "
         "fwfm_gpu.train, which needs NumPy and SciPy alone."
     ) from error
 

@@ -11,7 +11,7 @@ import pytest
 from scipy import sparse
 from small_models import bits, make_rows
 
-pytest.importorskip("sklearn", minversion="1.6", reason="the estimators need scikit-learn 1.6 or later")
+pytest.importorskip("sklearn", minversion="1.7", reason="the estimators need scikit-learn 1.7 or later")
 
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
@@ -355,4 +355,4 @@ except fwfm_gpu.errors.MissingExtraError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert "need scikit-learn 1.6 or later: pip install 'fwfm-gpu[sklearn]'" in done.stdout
+    assert "need scikit-learn 1.7 or later: pip install 'fwfm-gpu[sklearn]'" in done.stdout

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-pytest.importorskip("sklearn", minversion="1.6", reason="the estimators need scikit-learn 1.6 or later")
+pytest.importorskip("sklearn", minversion="1.7", reason="the estimators need scikit-learn 1.7 or later")
 
 from sklearn.utils.estimator_checks import parametrize_with_checks
 

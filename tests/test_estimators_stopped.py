@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from small_models import bits, make_rows
 
-pytest.importorskip("sklearn", minversion="1.6", reason="the estimators need scikit-learn 1.6 or later")
+pytest.importorskip("sklearn", minversion="1.7", reason="the estimators need scikit-learn 1.7 or later")
 
 from sklearn.model_selection import GridSearchCV
 
