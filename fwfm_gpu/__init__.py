@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fwfm_gpu import errors
     from fwfm_gpu.callbacks import Callback, EarlyStopping, Status
     from fwfm_gpu.device_memory import estimate_memory
+    from fwfm_gpu.downsampling import downsample
     from fwfm_gpu.encoding import FieldEncoder
     from fwfm_gpu.errors import FwfmError, FwfmWarning
     from fwfm_gpu.estimators import FwFMClassifier as FwFMClassifier
@@ -46,6 +47,7 @@ __all__ = [
     "Status",
     "TensorBoardLog",
     "__version__",
+    "downsample",
     "errors",
     "estimate_memory",
     "evaluate",
@@ -66,6 +68,7 @@ HOMES = {
     "FwFMRegressor": "estimators",
     "FwfmError": "errors",
     "FwfmWarning": "errors",
+    "downsample": "downsampling",
     "MLflowLog": "training_logs",
     "OptunaPruning": "tuning_callbacks",
     "Status": "callbacks",

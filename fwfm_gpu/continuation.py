@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fwfm_gpu.backends import get_backend
+from fwfm_gpu.counts import expand, refuse_beside_counts
 from fwfm_gpu.epochs import diverged
 from fwfm_gpu.errors import FwfmWarning, MissingStateError, OptionError
 from fwfm_gpu.history import Position
@@ -33,6 +34,8 @@ def resume(
     The names are those of label, weight and columns of tables.
     """
     check_integer("epochs", epochs, 0)
+    if given.counts is not None:
+        X, y, given = expand_again(model, X, y, given)
     reading = Reading.of((*names[:2], given.group_column), names[2], model.columns.encoder, (FIT_ROWS, None))
     if is_source(X, y):
         return resume_stream(model, X, epochs, given, reading)
@@ -46,6 +49,13 @@ def resume(
     trained_on, held = hold_out(settled.options, problem.rows.n_rows, np.random.default_rng(settled.options.seed))
     session = (backend, settled, training_part(problem, trained_on), held)
     return adopt(model, run_loop(session, start_point, epochs, given))
+
+
+def expand_again(model: FwFM, X: Any, y: Any, given: Given) -> tuple[Any, Any, Given]:
+    """Counts as the rows, labels and weights that they stand for."""
+    refuse_beside_counts(model.loss, y, given.sample_weight, given.group)
+    rows, y, weight = expand(model.columns.read(X, model.options.dtype), given.counts)
+    return rows, y, replace(given, sample_weight=weight, counts=None)
 
 
 def resume_stream(model: FwFM, X: Any, epochs: int, given: Given, reading: Reading) -> FwFM:
@@ -106,7 +116,7 @@ def reopen(model: FwFM, X: Any, y: Any, given: Given) -> tuple[Settled, Problem]
     return settled, make_problem(settled, rows, targets, given.sample_weight)
 
 
-def pass_once(model: FwFM, X: Any, y: Any, sample_weight: Any) -> FwFM:
+def pass_once(model: FwFM, X: Any, y: Any, given: Given) -> FwFM:
     """``FwFM.partial_fit``: the rows in the order given; the model is changed when all went well."""
     if model.options.class_weight == "balanced":
         raise OptionError(
@@ -114,7 +124,9 @@ def pass_once(model: FwFM, X: Any, y: Any, sample_weight: Any) -> FwFM:
             "anew. Train with a mapping of label to weight."
         )
     backend = get_backend(model.device, model.options.device_memory, model.options.n_threads)
-    y, given = fetch_targets(backend, y, Given(sample_weight))
+    if given.counts is not None:
+        X, y, given = expand_again(model, X, y, given)
+    y, given = fetch_targets(backend, y, given)
     settled, problem = reopen(model, X, y, given)
     trained, recipe = model.trained, settled.options.recipe(settled.loss)
     began = time.perf_counter()

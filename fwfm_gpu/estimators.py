@@ -112,6 +112,7 @@ class FwFMClassifier(ClassifierMixin, Estimator):
         field_weights: str = "learn",
         label_smoothing: float = 0.0,
         gradient_clip: float | None = None,
+        negative_sampling_rate: float | None = None,
         class_weight: str | Mapping[Any, float] | None = None,
         eval_metric: Metrics = "auto",
         patience: int | None = None,

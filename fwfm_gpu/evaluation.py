@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fwfm_gpu.backends import Backend, fetch_array, get_backend
+from fwfm_gpu.downsampling import log_of_rate
 from fwfm_gpu.errors import InputError, InputTypeError, OptionError
 from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.labels import encode_targets, read_column, row_weights
@@ -43,9 +44,12 @@ class Evaluation:
     weight: Array | None  # (rows,) float64: sample weights; class weights shape training alone
     metrics: tuple[Metric | CustomMetric, ...]
     name: str = ""  # of the set; "" is the only one
+    shift: float = 0.0  # of scores: what the bias of a sample of the negatives lacks (numerics 3)
 
     def measure(self, loss: str, scores_bc: Array) -> list[Score]:
         """Each metric, under the name of its series: ``auc``, or ``valid/auc`` where the set has a name."""
+        if self.shift:
+            scores_bc = scores_bc.astype(np.float64) + self.shift
         found = evaluate_scores(self.metrics, loss, scores_bc, self.y, self.weight)
         return [replace(score, name=f"{self.name}/{score.name}") for score in found] if self.name else found
 
@@ -210,7 +214,8 @@ def make_evaluations(
     for name, entry in sets.items():
         evaluation, group_b = read_set(settled, entry, name, f"X and y of {called(name)}")
         metrics = resolve_metrics(options.eval_metric, settled.loss, group_b)
-        made.append(checked(replace(evaluation, metrics=metrics), settled))
+        shift = log_of_rate(options.negative_sampling_rate)  # a set is whole; rows held out are a sample
+        made.append(checked(replace(evaluation, metrics=metrics, shift=shift), settled))
     return tuple(made)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from fwfm_gpu import explanations, field_strengths, interactions
 from fwfm_gpu.backends import Backend, get_backend, send_array
+from fwfm_gpu.downsampling import correct_bias
 from fwfm_gpu.errors import OptionError
 from fwfm_gpu.history import EpochRecord, Position
 from fwfm_gpu.labels import Labels, decode
@@ -95,7 +96,7 @@ class FwFM:
         self._scorer: tuple[Trained, str, Backend, Any] | None = None
         self._lock = threading.Lock()
 
-    parameters = property(lambda self: self.trained.parameters)
+    parameters = property(lambda self: correct_bias(self.trained.parameters, self.options.negative_sampling_rate))
     optimizer_state = property(lambda self: self.trained.optimizer_state)
     history = property(lambda self: self.trained.history)
     best_epoch = property(lambda self: self.trained.position.epochs)
@@ -248,6 +249,7 @@ class FwFM:
         eval_metric: Metrics | None = None,
         group: Any = None,
         schedule: Schedule | None = None,
+        counts: tuple[Any, Any] | None = None,
         callbacks: Iterable[CallbackLike] = (),
         progress: bool | str = "auto",
     ) -> FwFM:
@@ -258,7 +260,7 @@ class FwFM:
 
         Parameters
         ----------
-        X, y, label, weight, columns, sample_weight, eval_set, group, callbacks, progress
+        X, y, label, weight, columns, sample_weight, counts, eval_set, group, callbacks, progress
             As in ``fwfm_gpu.train``: X may be a source here too.
         epochs : int
             How many more.
@@ -280,10 +282,14 @@ class FwFM:
         from fwfm_gpu.continuation import resume
         from fwfm_gpu.training import Given
 
-        given = Given(sample_weight, eval_set, callbacks, progress, eval_metric, group, schedule=schedule)
+        given = Given(
+            sample_weight, eval_set, callbacks, progress, eval_metric, group, counts=counts, schedule=schedule
+        )
         return resume(self, X, y, epochs, given, (label, weight, columns))
 
-    def partial_fit(self, X: Any, y: Any, *, sample_weight: Any = None) -> FwFM:
+    def partial_fit(
+        self, X: Any, y: Any = None, *, sample_weight: Any = None, counts: tuple[Any, Any] | None = None
+    ) -> FwFM:
         """One pass over the rows in the order given, all of them for training; nothing is drawn (numerics 8).
 
         Chunks whose lengths are multiples of the batch size give the same bits as one call on all rows. After an error
@@ -291,7 +297,7 @@ class FwFM:
 
         Parameters
         ----------
-        X, y, sample_weight
+        X, y, sample_weight, counts
             As for ``fwfm_gpu.train``.
 
         Returns
@@ -305,8 +311,9 @@ class FwFM:
             The model was saved without its optimizer state.
         """
         from fwfm_gpu.continuation import pass_once
+        from fwfm_gpu.training import Given
 
-        return pass_once(self, X, y, sample_weight)
+        return pass_once(self, X, y, Given(sample_weight, counts=counts))
 
     top_interactions = interactions.top_interactions
     field_strengths = field_strengths.field_strengths
@@ -354,7 +361,8 @@ class FwFM:
             trained, device = self.trained, self.device
             if self._scorer is None or self._scorer[0] is not trained or self._scorer[1] != device:
                 backend = get_backend(device, self.options.device_memory, self.options.n_threads)
-                self._scorer = (trained, device, backend, backend.load_model(trained.parameters))
+                corrected = correct_bias(trained.parameters, self.options.negative_sampling_rate)
+                self._scorer = (trained, device, backend, backend.load_model(corrected))
             return self._scorer[2], self._scorer[3]
 
     def __getstate__(self) -> dict[str, Any]:

@@ -108,7 +108,9 @@ def describe(
     """What a file holds of a model; ``columns`` is what `describe_columns` gave before."""
     trained, state = model.trained, model.trained.optimizer_state if optimizer_state else None
     column_arrays, column_document = describe_columns(model) if columns is None else columns
-    arrays = {**trained.parameters.arrays(), **column_arrays}
+    arrays = {**model.parameters.arrays(), **column_arrays}
+    if model.options.negative_sampling_rate is not None:
+        arrays["trained.w0"] = trained.parameters.w0
     if state is not None:
         put_state(arrays, state)
     document = {
@@ -138,7 +140,9 @@ def restore(arrays: Arrays, document: Document) -> FwFM:
         np.random.default_rng().bit_generator.state = document["generator_state"]
         options = restored_options(document["options"])
         loss = document["loss"]
-        parameters = Parameters(arrays["w0"], arrays["w"], arrays["V"], arrays["R"])
+        sampled = options.negative_sampling_rate is not None
+        trained_w0 = arrays["trained.w0" if sampled else "w0"]
+        parameters = Parameters(trained_w0, arrays["w"], arrays["V"], arrays["R"])
         names = {name: get_strings(arrays, name) for name in NAMES}
         encoder = get_encoder(arrays, document)
         columns = Columns(arrays["fields"], document["n_fields"], **names, encoder=encoder, normalize=options.normalize)
@@ -156,6 +160,8 @@ def restore(arrays: Arrays, document: Document) -> FwFM:
         )
         model = FwFM(options, loss, labels, columns, trained)
         check_shapes(model)
+        if not np.array_equal(model.parameters.w0, arrays["w0"], equal_nan=True):
+            raise ValueError(f"w0 should be that of trained.w0, {model.parameters.w0}, is {arrays['w0']}")
     except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError, FwfmError) as error:
         raise ModelFileError(
             f"a model file must describe one whole model; this one does not: {type(error).__name__}: {error}. "

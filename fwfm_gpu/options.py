@@ -53,6 +53,7 @@ NOT_ROUNDED = (
     "label_smoothing",
     "init_scale",
     "validation_fraction",
+    "negative_sampling_rate",
     "schedule_floor",
     "schedule_decay",
 )  # used in float64 (numerics 4 and 8)
@@ -96,6 +97,7 @@ class Options:
     field_weights: str = "learn"
     label_smoothing: float = 0.0
     gradient_clip: float | None = None
+    negative_sampling_rate: float | None = None
     class_weight: str | Mapping[Any, float] | None = None
     eval_metric: Metrics | None = "auto"  # None: a function that a model file could not keep
     patience: int | None = None
@@ -131,6 +133,8 @@ class Options:
             check_choice("schedule", self.schedule, SCHEDULES)
         if self.gradient_clip is not None:
             self._check_number("gradient_clip", "above 0", lambda value: value > 0)
+        if self.negative_sampling_rate is not None:
+            self._check_number("negative_sampling_rate", "above 0, 1 at most", lambda value: 0 < value <= 1)
         if self.validation_fraction is not None:
             self._check_number("validation_fraction", "between 0 and 1, both excluded", lambda value: 0 < value < 1)
         if self.optimizer != "ftrl" and (self.l1_linear or self.l1_factors):
@@ -158,6 +162,11 @@ class Options:
         if loss == "squared" and self.label_smoothing:
             raise OptionError(
                 f'label_smoothing must be 0 with loss="squared", which has no labels; got {self.label_smoothing}.'
+            )
+        if loss != "logistic" and self.negative_sampling_rate is not None:
+            raise OptionError(
+                f'negative_sampling_rate goes with loss="logistic", which has negatives, and not with {loss!r}; got '
+                f"{self.negative_sampling_rate}."
             )
         return Recipe(
             loss=loss,

@@ -13,6 +13,7 @@ import numpy as np
 from fwfm_gpu.backends import Backend, fetch_array, get_backend
 from fwfm_gpu.callbacks import Callback, Callbacks, Status
 from fwfm_gpu.checkpoints import Checkpointing, Terms
+from fwfm_gpu.counts import expand, refuse_beside_counts
 from fwfm_gpu.encoding import FieldEncoder
 from fwfm_gpu.epochs import Loop, Setting
 from fwfm_gpu.errors import InputTypeError, OptionError, StreamWarning
@@ -67,6 +68,7 @@ class Given:
     checkpointing: Checkpointing = field(default_factory=Checkpointing)
     interruption: Interruption | None = None  # of a caller that sees to Ctrl-C itself: no warning then
     schedule: Schedule | None = None  # None: as in the options
+    counts: tuple[Any, Any] | None = None  # in place of y and sample_weight, where training goes on
 
     @property
     def group_column(self) -> str | None:
@@ -118,6 +120,8 @@ def train(
     field_weights: str = "learn",
     label_smoothing: float = 0.0,
     gradient_clip: float | None = None,
+    negative_sampling_rate: float | None = None,
+    counts: tuple[Any, Any] | None = None,
     sample_weight: Any = None,
     class_weight: str | Mapping[Any, float] | None = None,
     eval_set: EvalSets | None = None,
@@ -208,6 +212,11 @@ def train(
     label_smoothing : float
     gradient_clip : float, optional
         Each coordinate's mean gradient is held between -gradient_clip and gradient_clip (numerics 7).
+    negative_sampling_rate : float, optional
+        The rows hold all positives and this share of the negatives, see `downsample`; the model's bias is corrected, so
+        that its probabilities are those of all rows (numerics 3). An ``eval_set`` is taken to be whole. Logistic alone.
+    counts : (clicks, impressions), each (rows,) array-like, optional
+        In place of y and sample_weight: each row stands for so many clicks, and for impressions without one.
     sample_weight : (rows,) array-like, optional
     class_weight : mapping of label to weight, or "balanced", optional
     eval_set : (X, y), (X, y, sample_weight) or (X, y, sample_weight, group), a list or a dict of those, optional
@@ -274,6 +283,11 @@ def train(
     checkpointing.open_directory()
     given = Given(sample_weight, eval_set, callbacks, progress, group=group, checkpointing=checkpointing)
     reading = Reading.of((label, weight, given.group_column), columns, encoder, (fit_rows, fields))
+    if counts is not None:
+        refuse_beside_counts(options.loss, y, sample_weight, group)
+        refuse_table(X)
+        X, y, weights = expand(FieldMatrix.from_matrix(X, fields), counts)
+        return start(X, y, None, options, replace(given, sample_weight=weights))
     if is_source(X, y):
         return start_stream(X, options, given, reading)
     if y is None and is_table(X):
@@ -299,11 +313,7 @@ def start(X: Any, y: Any, fields: Any, options: Options, given: Given) -> FwFM:
     """A new model, trained."""
     if y is None:
         raise InputTypeError(f"y must hold one label per row of X, {type(X).__name__}: got None. Pass train(X, y).")
-    if is_table(X):
-        raise InputTypeError(
-            f"X is a table of named columns ({type(X).__name__}): pass FieldEncoder().fit_transform(X), so that the "
-            "model keeps the encoder and reads such tables; or a plain array of its numbers."
-        )
+    refuse_table(X)
     given_rows = FieldMatrix.from_matrix(X, fields)
     columns = Columns.of(given_rows, options.normalize)
     rows = normalize_rows(given_rows.rounded(options.dtype), options.normalize)
@@ -321,6 +331,15 @@ def start(X: Any, y: Any, fields: Any, options: Options, given: Given) -> FwFM:
     drawn, print_of_data = dict(generator.bit_generator.state), fingerprint(problem, backend)
     start_point = Trained(parameters, state, drawn, data_fingerprint=print_of_data)
     return run_loop(session, start_point, options.epochs, given)
+
+
+def refuse_table(X: Any) -> None:
+    """A table without its label has to be encoded first."""
+    if is_table(X):
+        raise InputTypeError(
+            f"X is a table of named columns ({type(X).__name__}): pass FieldEncoder().fit_transform(X), so that the "
+            "model keeps the encoder and reads such tables; or a plain array of its numbers."
+        )
 
 
 def make_untrained(rows: FieldMatrix, options: Options, loss: str, labels: Labels | None) -> FwFM:

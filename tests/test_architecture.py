@@ -24,7 +24,7 @@ FLOORS = {
     for floor, names in enumerate(
         [
             "errors parameters numerics version cuda_sources atomic_file text_table",
-            "row_norms schedules downsampling "
+            "row_norms schedules downsampling counts "
             "losses optimizers metrics device_arrays device_matrix matrix_reader matrix_columns field_matrix recipe "
             "row_parts labels columns category_field number_field encoding_report "
             "list_columns date_columns field_kind hash_field list_field date_field field_choice row_draft "

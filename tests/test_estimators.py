@@ -28,7 +28,7 @@ LOSSES = list(ESTIMATORS)
 OWN = {"random_state", "warm_start"}  # beside those of train
 FOR_SOURCES = {"label", "weight", "columns", "fit_rows", "shuffle_rows"}  # rows that are read while they are trained on
 GIVEN_TO_FIT = {"X", "y", "fields", "sample_weight", "eval_set", "group"}
-FOR_CLASSES = {"loss", "class_weight", "label_smoothing"}
+FOR_CLASSES = {"loss", "class_weight", "label_smoothing", "negative_sampling_rate"}
 
 
 def train(X, y, **options):
@@ -56,7 +56,7 @@ def keywords(function):
 def test_the_words_are_those_of_train(estimator, left_out):
     """Whoever gives train a new keyword gives it to the estimators, too."""
     of_train, own = keywords(fwfm_gpu.train), keywords(estimator)
-    assert set(own) == (set(of_train) - GIVEN_TO_FIT - FOR_SOURCES - left_out - {"seed"}) | OWN
+    assert set(own) == (set(of_train) - GIVEN_TO_FIT - {"counts"} - FOR_SOURCES - left_out - {"seed"}) | OWN
     assert set(Options.__dataclass_fields__) - FOR_SOURCES - left_out - {"seed"} <= set(own)
     assert [name for name in own if name in of_train] == [name for name in of_train if name in own]
     different = {name for name in own if name in of_train and own[name] != of_train[name]}

@@ -1,0 +1,108 @@
+"""Clicks and impressions: the bits of the rows that they stand for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from small_models import bits, make_rows
+from small_models import train as train_small
+
+import fwfm_gpu
+from fwfm_gpu import FieldMatrix
+from fwfm_gpu.counts import expand, expand_counts
+from fwfm_gpu.errors import InputError, InputTypeError, OptionError
+
+X, _ = make_rows()
+IMPRESSIONS = np.random.default_rng(0).integers(0, 4, 44)
+CLICKS = np.minimum(np.random.default_rng(1).integers(0, 3, 44), IMPRESSIONS)
+COUNTS = CLICKS, IMPRESSIONS
+
+
+def train(X, y=None, **options):
+    return train_small(X, y, **{"device": "numpy", **options})
+
+
+def by_hand():
+    """Row numbers, labels and weights."""
+    rows = []
+    for b in range(44):
+        rows += [(b, 1, CLICKS[b])] if CLICKS[b] else []
+        rows += [(b, 0, IMPRESSIONS[b] - CLICKS[b])] if IMPRESSIONS[b] > CLICKS[b] else []
+    return (np.array(column) for column in zip(*rows, strict=True))
+
+
+def test_each_row_becomes_up_to_two():
+    got = expand_counts(COUNTS, 44)
+    assert [array.tolist() for array in got] == [array.tolist() for array in by_hand()]
+    assert [array.dtype for array in got] == [np.int64, np.int64, np.float64]
+    assert expand_counts(([0.5, 0], [0.5, 0.25]), 2)[2].tolist() == [0.5, 0.25]
+
+
+def test_nothing_is_copied_where_each_row_stands_for_one():
+    assert expand(X, (np.arange(44) % 2, np.ones(44)))[0] is X
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"validation_fraction": 0.25}, {"class_weight": "balanced"}, {"loss": "logistic"}]
+)
+def test_counts_are_rows_with_labels_and_weights(options):
+    chosen, y, weight = by_hand()
+    model, want = train(X, counts=COUNTS, **options), train(X.take(chosen), y, sample_weight=weight, **options)
+    assert bits(model) == bits(want)
+    assert model.classes.tolist() == [0, 1]
+    assert model.trained.data_fingerprint == want.trained.data_fingerprint
+    assert [record.metrics for record in model.history] == [record.metrics for record in want.history]
+
+
+def test_any_matrix_will_do():
+    dense = X.to_csr()
+    assert bits(train(dense, counts=COUNTS, fields=X.fields)) == bits(train(X, counts=COUNTS))
+    assert bits(train(dense.toarray(), counts=COUNTS, fields=X.fields)) == bits(train(X, counts=COUNTS))
+
+
+def test_training_goes_on_with_counts(path):
+    whole = train(X, counts=COUNTS, epochs=3, normalize="l2")
+    train(X, counts=COUNTS, epochs=1, normalize="l2").save(path)
+    parts = fwfm_gpu.load(path, device="numpy").continue_training(X, counts=COUNTS, epochs=2, progress=False)
+    assert bits(parts) == bits(whole)
+    chosen, y, weight = by_hand()
+    parts.partial_fit(X, counts=COUNTS)
+    assert bits(parts) == bits(whole.partial_fit(X.take(chosen), y, sample_weight=weight))
+
+
+@pytest.mark.parametrize(
+    "counts, kind, words",
+    [
+        (CLICKS, InputTypeError, r"counts must be \(clicks, impressions\)"),
+        ((CLICKS,), InputTypeError, r"counts must be \(clicks, impressions\)"),
+        ((CLICKS[1:], IMPRESSIONS), InputError, "clicks of counts must hold one number per row: expected 44, got 43"),
+        ((CLICKS, IMPRESSIONS[1:]), InputError, "impressions of counts must hold one number per row"),
+        ((IMPRESSIONS + 1, IMPRESSIONS), InputError, r"at most the impressions: got .* at row 0"),
+        ((-np.ones(44), IMPRESSIONS), InputError, r"clicks must be 0 or above.*got -1\.0"),
+        ((np.full(44, np.nan), IMPRESSIONS), InputError, "clicks"),
+        ((["1"] * 44, IMPRESSIONS), InputTypeError, "clicks holds strings"),
+        ((np.zeros(44), np.zeros(44)), InputError, "must hold an impression"),
+        ((IMPRESSIONS, IMPRESSIONS), InputError, "at least two labels"),
+    ],
+)
+def test_counts_that_are_none_are_refused(counts, kind, words):
+    with pytest.raises(kind, match=words):
+        train(X, counts=counts)
+
+
+def test_nothing_says_the_same_again():
+    for more in ({"y": CLICKS}, {"sample_weight": CLICKS}, {"group": CLICKS}):
+        with pytest.raises(OptionError, match="counts= stands for y and sample_weight"):
+            train(X, counts=COUNTS, **more)
+    for loss in ("softmax", "squared"):
+        with pytest.raises(OptionError, match='counts= needs loss="logistic"'):
+            train(X, counts=COUNTS, loss=loss)
+    with pytest.raises(OptionError, match="counts= stands for y"):
+        train(X, counts=COUNTS, epochs=0).partial_fit(X, CLICKS, counts=COUNTS)
+
+
+def test_a_table_is_encoded_first():
+    with pytest.raises(InputTypeError, match="table of named columns"):
+        train({"a": np.arange(44)}, counts=COUNTS)
+    rows = FieldMatrix.from_ids([[0], [1]], [2])
+    assert train(rows, counts=([1, 0], [2, 3])).classes.tolist() == [0, 1]
