@@ -35,6 +35,8 @@ class CategoryField(FieldKind):
         Seen too seldom for a feature of its own.
     missing : int
         Rows of fit without a value.
+    keeps_rare : bool
+        Whether there is a rare feature although no category may be rare any more: one that was rare grew frequent.
     """
 
     name: str
@@ -42,6 +44,7 @@ class CategoryField(FieldKind):
     vocabulary: Array
     rare: Array
     missing: int
+    keeps_rare: bool = False
     kind: ClassVar[str] = "categorical"
     n_slots: ClassVar[int] = 1  # features that a row can have at most
 
@@ -60,7 +63,12 @@ class CategoryField(FieldKind):
     @property
     def rare_feature(self) -> int:
         """Its number, or NOTHING where fit saw no rare category: what was never trained contributes nothing."""
-        return self.distinct - self.n_rare if self.n_rare else NOTHING
+        return self.distinct - self.n_rare if self.has_rare else NOTHING
+
+    @property
+    def has_rare(self) -> bool:
+        """Whether there is a rare feature."""
+        return self.keeps_rare or self.n_rare > 0
 
     @property
     def missing_feature(self) -> int:
@@ -68,7 +76,7 @@ class CategoryField(FieldKind):
 
     @property
     def n_features(self) -> int:
-        return self.distinct - self.n_rare + (self.n_rare > 0) + (self.missing > 0)
+        return self.distinct - self.n_rare + self.has_rare + (self.missing > 0)
 
     @cached_property
     def features(self) -> Array:
@@ -84,7 +92,7 @@ class CategoryField(FieldKind):
     def feature_names(self) -> list[str]:
         """``education=Masters``, ``education rare``, ``education missing``."""
         names = [f"{self.name}={category}" for category in self.vocabulary[~self.rare].tolist()]
-        names += [f"{self.name} rare"] * (self.n_rare > 0)
+        names += [f"{self.name} rare"] * self.has_rare
         return names + [f"{self.name} missing"] * (self.missing > 0)
 
     def accepts(self, column: Any) -> bool:
@@ -125,7 +133,8 @@ class CategoryField(FieldKind):
 
     def document(self) -> dict[str, Any]:
         """What a file keeps as JSON."""
-        return {"kind": self.kind, "name": self.name, "family": self.family, "missing": self.missing}
+        document = {"kind": self.kind, "name": self.name, "family": self.family, "missing": self.missing}
+        return document | ({"keeps_rare": True} if self.keeps_rare else {})
 
     @classmethod
     def restore(cls, arrays: dict[str, Array], document: dict[str, Any]) -> CategoryField:
@@ -139,7 +148,7 @@ class CategoryField(FieldKind):
         listed = vocabulary.tolist()
         if not listed or not all(low < high for low, high in pairwise(listed)):
             raise ValueError("a vocabulary that is empty or does not ascend")
-        return cls(name, family, vocabulary, rare, missing)
+        return cls(name, family, vocabulary, rare, missing, document.get("keeps_rare", False) is True)
 
 
 def fit_categories(column: Column, present: tuple[Array, Array], min_count: int) -> CategoryField:

@@ -48,6 +48,10 @@ class DateField(FieldKind):
         return self.values.learns_values
 
     @property
+    def has_rare(self) -> bool:
+        return self.values.has_rare
+
+    @property
     def column(self) -> str:
         return self.source
 

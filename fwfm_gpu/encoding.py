@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,48 +14,18 @@ from fwfm_gpu.encoder_options import NEW_OPTIONS, OPTIONS, EncoderOptions
 from fwfm_gpu.encoding_report import EncodingReport, FieldReport, report_field
 from fwfm_gpu.errors import FwfmError, InputError, InputTypeError, MissingStateError, ModelFileError
 from fwfm_gpu.field_choice import Field, fit_fields, restore_field
+from fwfm_gpu.field_growth import grow_field, grow_fields
 from fwfm_gpu.field_matrix import FieldMatrix
-from fwfm_gpu.io.tables import open_table
+from fwfm_gpu.fitted_fields import Fitted
+from fwfm_gpu.io.tables import Table, open_table
 from fwfm_gpu.list_columns import ListColumn
-from fwfm_gpu.matrix_reader import check_range, first_true, integers, starts
+from fwfm_gpu.matrix_reader import check_range, first_true, integers
 from fwfm_gpu.parameters import Array
-from fwfm_gpu.row_draft import RowDraft
 
 __all__ = ["EncodingReport", "FieldEncoder", "FieldReport"]
 
-FORMATS = (1, 2)  # of the document that describe() gives; 2 knows more kinds of fields and their options
+FORMATS = (1, 2, 3)  # of the document that describe() gives; 2 knows more kinds of fields, 3 features that came later
 NO_CHANCE = 1e-6  # a table of rows that miss a value is refused where it is less likely than this
-MOST_NAMED = 2**18  # features; rows of more carry no names where some are buckets, whose names say little
-
-
-@dataclass(frozen=True, eq=False)
-class Fitted:
-    """What fit learned; never changed."""
-
-    fields: tuple[Field, ...]
-    n_rows: int
-    empty: FieldMatrix  # no rows, all fields and names
-
-    @classmethod
-    def of(cls, fields: Iterable[Field], n_rows: int) -> Fitted:
-        fields = tuple(fields)
-        names, sizes = [field.name for field in fields], [field.n_features for field in fields]
-        for name, count in Counter(names).items():
-            if count > 1:
-                raise InputError(f"fields must differ in name: {count} are called {name!r}. Rename a column.")
-        hashed = any("hashed" in field.kind for field in fields)
-        empty = FieldMatrix.from_ids(
-            np.zeros((0, len(fields)), np.int64),
-            sizes,
-            field_names=names,
-            feature_names=None if hashed and sum(sizes) > MOST_NAMED else _distinct_names(fields),
-        )
-        return cls(fields, n_rows, empty)
-
-    def blank(self, n_rows: int) -> RowDraft:
-        """So many rows, without a feature yet."""
-        n_slots = sum(field.n_slots for field in self.fields)
-        return RowDraft.blank(n_rows, n_slots, self.empty.indices.dtype, any(field.weighted for field in self.fields))
 
 
 class FieldEncoder(EncoderOptions):
@@ -174,6 +143,41 @@ class FieldEncoder(EncoderOptions):
         self._unseen = None
         return self
 
+    def partial_fit(self, table: Any) -> FieldEncoder:
+        """Learn categories that were not there, without changing what is known.
+
+        A category that is new, or was rare, and is in at least ``min_count`` of these rows gets a feature, behind all
+        others; other new ones are rare. Bins, scales and buckets stay. `FwFM.grow` makes room for the new features in a
+        model. An encoder that is not fitted is fitted.
+
+        Parameters
+        ----------
+        table : as for `fit`
+            The columns of fit; others are ignored.
+
+        Returns
+        -------
+        FieldEncoder
+            This one. What it encoded before keeps the encoder of then.
+
+        Raises
+        ------
+        InputTypeError, InputError, MissingExtraError
+            As `transform` does, but for values that were not seen; or if a new feature would have the name of another.
+            The encoder is then as it was.
+        """
+        if self._fitted is None:
+            return self.fit(table)
+        opened = self._open(table)
+        columns = self._columns(opened)
+        grown = (
+            grow_field(field, _prepared(column, field, self._fitted.n_rows), self.min_count)
+            for field, column in columns
+        )
+        self._fitted = grow_fields(self._fitted, list(grown), opened.n_rows)
+        self._unseen = None
+        return self
+
     def transform(self, table: Any) -> FieldMatrix:
         """Encode rows.
 
@@ -202,19 +206,10 @@ class FieldEncoder(EncoderOptions):
             If it is a frame, and narwhals or pyarrow is not installed.
         """
         fitted = self._known()
-        opened = open_table(table)
-        lost = [name for name in self.column_names if name not in opened.names]
-        if lost:
-            raise InputError(
-                f"a table must have every column that was fitted: {', '.join(map(repr, lost))} not there. "
-                f"{_there(opened.names)}"
-            )
+        opened = self._open(table)
         draft = fitted.blank(opened.n_rows)
         unseen: list[float] = []
-        column = None
-        for field in fitted.fields:
-            if column is None or column.name != field.column:  # parts of a date read it once
-                column = opened.read(field.column)
+        for field, column in self._columns(opened):
             own = _prepared(column, field, fitted.n_rows)
             encoded = field.encode(own, self.unknown)
             if encoded.unseen is not None and self.unknown == "error":
@@ -222,7 +217,7 @@ class FieldEncoder(EncoderOptions):
             draft.add(encoded, field.n_features)
             unseen.append(0.0 if encoded.unseen is None else float(np.mean(encoded.unseen)))
         self._unseen = tuple(unseen)
-        return replace(draft.finish(fitted.empty), encoder=copy.copy(self))  # a later fit does not reach it
+        return replace(fitted.finish(draft), encoder=copy.copy(self))  # a later fit does not reach it
 
     def fit_transform(self, table: Any) -> FieldMatrix:
         """`fit`, then `transform` of the same table."""
@@ -231,7 +226,7 @@ class FieldEncoder(EncoderOptions):
     def get_feature_names_out(self) -> Array:
         """The name of every feature, (n,) object: ``education=Masters``, ``age in [25, 28)``, ``age missing``."""
         fitted = self._known()
-        names = fitted.empty.feature_names or _distinct_names(fitted.fields)
+        names = fitted.empty.feature_names or fitted.names()
         return np.array([*names, None], dtype=object)[:-1]
 
     def name_features(self, features: Any) -> list[str]:
@@ -253,9 +248,12 @@ class FieldEncoder(EncoderOptions):
         check_range(numbers, fitted.empty.n_features, lambda i: f"features[{i}]")
         if (names := fitted.empty.feature_names) is not None:
             return [names[i] for i in numbers.tolist()]
-        first = starts(np.array([field.n_features for field in fitted.fields]))
-        owners = fitted.empty.fields[numbers.astype(np.int64)].tolist()
-        return [fitted.fields[f].name_feature(i - int(first[f])) for f, i in zip(owners, numbers.tolist(), strict=True)]
+        inner, first = fitted.inner_numbers(numbers.astype(np.int64)), fitted.firsts
+        owners = np.searchsorted(first, inner, side="right") - 1
+        return [
+            fitted.fields[f].name_feature(i - int(first[f]))
+            for f, i in zip(owners.tolist(), inner.tolist(), strict=True)
+        ]
 
     @property
     def field_names(self) -> tuple[str, ...]:
@@ -266,6 +264,11 @@ class FieldEncoder(EncoderOptions):
     def column_names(self) -> tuple[str, ...]:
         """The columns that are read, in the order of their fields."""
         return tuple(dict.fromkeys(field.column for field in self.fields))
+
+    @property
+    def feature_order(self) -> Array | None:
+        """The number of each feature, (n,) int64, field by field; None where none came later and they just ascend."""
+        return self._known().order
 
     @property
     def n_features(self) -> int:
@@ -303,8 +306,15 @@ class FieldEncoder(EncoderOptions):
         old = not any(name in NEW_OPTIONS for name in self.changed()) and all(
             field.format == 1 for field in self.fields
         )
+        if fitted.order is not None:
+            arrays["order"] = fitted.order
+            old = False
         document = {
-            "format": FORMATS[0] if old else FORMATS[1],  # what former versions understand, they can read
+            "format": 3
+            if fitted.order is not None
+            else 1
+            if old
+            else 2,  # what former versions understand, they can read
             "options": {name: getattr(self, name) for name in OPTIONS if not (old and name in NEW_OPTIONS)},
             "n_rows": fitted.n_rows,
             "fields": [field.document() for field in fitted.fields],
@@ -328,7 +338,8 @@ class FieldEncoder(EncoderOptions):
             for i, part in enumerate(document["fields"]):
                 own = {name.partition(".")[2]: array for name, array in arrays.items() if name.startswith(f"{i}.")}
                 fields.append(restore_field(own, part))
-            encoder._fitted = Fitted.of(fields, int(document["n_rows"]))
+            order = arrays["order"] if document["format"] == 3 else None
+            encoder._fitted = Fitted.of(fields, int(document["n_rows"]), order)
         except (AttributeError, KeyError, TypeError, ValueError, FwfmError) as error:
             raise ModelFileError(
                 f"an encoder must be described by what describe() gave: found {type(error).__name__} "
@@ -336,6 +347,25 @@ class FieldEncoder(EncoderOptions):
                 "Fetch the file again, or save the model again."
             ) from error
         return encoder
+
+    def _open(self, table: Any) -> Table:
+        """A table that has every column."""
+        opened = open_table(table)
+        lost = [name for name in self.column_names if name not in opened.names]
+        if lost:
+            raise InputError(
+                f"a table must have every column that was fitted: {', '.join(map(repr, lost))} not there. "
+                f"{_there(opened.names)}"
+            )
+        return opened
+
+    def _columns(self, opened: Table) -> Iterator[tuple[Field, Column | ListColumn]]:
+        """Each field with its column, which parts of a date read once."""
+        column = None
+        for field in self._known().fields:
+            if column is None or column.name != field.column:
+                column = opened.read(field.column)
+            yield field, column
 
     def _known(self) -> Fitted:
         if self._fitted is None:
@@ -360,20 +390,6 @@ def _prepared(column: Column | ListColumn, field: Field, fitted_rows: int) -> An
             f"{fitted_rows} did in fit. Look at where the column comes from, or fit on rows like these."
         )
     return own
-
-
-def _distinct_names(fields: tuple[Field, ...]) -> list[str]:
-    """The names of all features. Those that two fields share quote their column, which ends in one place alone."""
-    owners = [field.name for field in fields for _ in range(field.n_features)]
-    plain = [name for field in fields for name in field.feature_names()]
-    names = plain.copy()
-    while len(set(names)) < len(names):  # a quoted name may be another's plain one
-        count = Counter(names)
-        names = [
-            repr(owner) + own[len(owner) :] if count[name] > 1 else name
-            for owner, own, name in zip(owners, plain, names, strict=True)
-        ]
-    return names
 
 
 def _not_seen(column: Any, field: Field, row: int) -> InputError:

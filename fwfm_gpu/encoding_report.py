@@ -86,7 +86,7 @@ def note(field: Field, unknown: str) -> str:
     if unknown == "error":
         return ""
     silent = []
-    if field.learns_values and (unknown == "ignore" or not field.n_rare):
+    if field.learns_values and (unknown == "ignore" or not field.has_rare):
         silent.append("unknown")
     if not field.missing:
         silent.append("missing")

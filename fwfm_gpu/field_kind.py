@@ -75,6 +75,11 @@ class FieldKind:
         return False
 
     @property
+    def has_rare(self) -> bool:
+        """Whether it has a feature for values that are rare."""
+        return False
+
+    @property
     def weighted(self) -> bool:
         """Whether a feature's value may be other than 1."""
         return False

@@ -58,6 +58,10 @@ class ListField(FieldKind):
         return self.members.learns_values
 
     @property
+    def has_rare(self) -> bool:
+        return self.members.has_rare
+
+    @property
     def weighted(self) -> bool:
         return self.mean
 

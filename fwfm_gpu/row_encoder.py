@@ -55,6 +55,8 @@ class RowEncoder:
         self.finders: list[tuple[str, Find | FindAll]] = []  # of each slot, and of each list
         self.weighers: list[tuple[int, str, Weigh]] = []  # of each slot whose value is not 1
         self.lists: list[tuple[int, bool]] = []  # which of the finders are of lists, and whether their values are means
+        order = self.encoder.feature_order
+        self.order: list[int] | None = None if order is None else order.tolist()
         first = 0
         for field in self.encoder.fields:
             if isinstance(field, ListField):
@@ -90,10 +92,10 @@ class RowEncoder:
             return self._transform(row)
         if self.lists:
             features, values = self._flatten(features, values)
-        if NOTHING not in features:
-            return features, values
-        kept = [i for i, feature in enumerate(features) if feature != NOTHING]
-        return [features[i] for i in kept], None if values is None else [values[i] for i in kept]
+        if NOTHING in features:
+            kept = [i for i, feature in enumerate(features) if feature != NOTHING]
+            features, values = [features[i] for i in kept], None if values is None else [values[i] for i in kept]
+        return features if self.order is None else [self.order[i] for i in features], values
 
     def _weigh(self, row: Mapping[str, Any]) -> list[float]:
         """The value of each slot."""
