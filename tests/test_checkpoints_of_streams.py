@@ -55,8 +55,10 @@ def report(model):
     return bits(model), [(r.epoch, r.loss, r.metrics) for r in model.history], model.fingerprint(history=True)
 
 
-@pytest.mark.parametrize("shuffle", [True, False])
-@pytest.mark.parametrize("batches", [1, 2, 3, 4, 9, 13, 14, 20, 30])
+@pytest.mark.parametrize(
+    ("batches", "shuffle"),
+    [(1, True), (2, True), (4, True), (13, True), (14, True), (21, True), (4, False), (20, False)],
+)
 def test_going_on_within_a_window_and_at_its_end(batches, shuffle, tmp_path):
     written = {"checkpoint": tmp_path, "checkpoint_every": 1, "resume": tmp_path}
     options = {"eval_set": make_rows(20, seed=1), "patience": 5, "optimizer": "adam", "shuffle": shuffle}
