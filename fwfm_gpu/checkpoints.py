@@ -138,6 +138,8 @@ class Terms:
         """
         settled = self.settled
         then, now = comparable_options(model.options), comparable_options(settled.options)
+        if now["schedule"] in PLANNED:
+            then["epochs"], now["epochs"] = model.options.epochs, settled.options.epochs
         differing = [name for name in now if now[name] != then.get(name)]
         if differing:
             said = "; ".join(f"{name} was {then.get(name)!r} and is {now[name]!r}" for name in differing)
@@ -162,6 +164,7 @@ def listed(labels: Labels | None) -> list[Any] | None:
     return None if labels is None else labels.classes.tolist()
 
 
+PLANNED = ("linear", "cosine", None)  # schedules, or a function, whose rates depend on how many epochs are planned
 OTHERWISE = "Pass the same data and options to go on from there; to start afresh, name another directory."
 
 

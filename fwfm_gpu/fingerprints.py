@@ -30,7 +30,7 @@ def fingerprint_model(model: FwFM, history: bool = False) -> str:
     if history:
         document["reported"] = [
             plain_loss(trained.position.loss),
-            [[r.epoch, plain_loss(r.loss), r.metrics] for r in trained.history],
+            [[r.epoch, plain_loss(r.loss), r.metrics, r.learning_rate] for r in trained.history],
         ]
     digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode())
     feed(digest, "fields", model.columns.fields)

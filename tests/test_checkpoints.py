@@ -150,6 +150,23 @@ def test_a_finished_training_may_be_given_more_epochs(place):
     assert report(train(X, y, resume=place, epochs=5, **options)) == report(train(X, y, epochs=5, **options))
 
 
+@pytest.mark.parametrize("schedule", ["constant", "exponential", "step", "linear", "cosine", lambda p, P: 1 - p / P])
+def test_rates_follow_their_schedule(schedule, place):
+    X, y = make_rows()
+    options = {"schedule": schedule, "schedule_every": 2, "warmup_epochs": 1, "epochs": 5}
+    killed(X, y, KillAt(epochs=4), checkpoint=place, checkpoint_every=4, **options)
+    model = train(X, y, resume=place, **options)
+    assert report(model) == report(train(X, y, **options))
+    assert [r.learning_rate for r in model.history] == [r.learning_rate for r in train(X, y, **options).history]
+    if schedule in ("constant", "exponential", "step"):
+        assert report(train(X, y, resume=place, **{**options, "epochs": 6})) == report(
+            train(X, y, **{**options, "epochs": 6})
+        )
+    else:  # other epochs are another plan
+        with pytest.raises(OptionError, match="other options: epochs was 5 and is 6"):
+            train(X, y, resume=place, **{**options, "epochs": 6})
+
+
 def test_fewer_epochs_than_are_begun_are_refused(place):
     X, y = make_rows()
     killed(X, y, KillAt(8), checkpoint=place, checkpoint_every=1, epochs=3)
