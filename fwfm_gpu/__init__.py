@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fwfm_gpu.callbacks import Callback, EarlyStopping, Status
     from fwfm_gpu.device_memory import estimate_memory
     from fwfm_gpu.downsampling import downsample
+    from fwfm_gpu.encoded_file_writing import convert
     from fwfm_gpu.encoding import FieldEncoder
     from fwfm_gpu.errors import FwfmError, FwfmWarning
     from fwfm_gpu.estimators import FwFMClassifier as FwFMClassifier
@@ -47,6 +48,7 @@ __all__ = [
     "Status",
     "TensorBoardLog",
     "__version__",
+    "convert",
     "downsample",
     "errors",
     "estimate_memory",
@@ -73,6 +75,7 @@ HOMES = {
     "OptunaPruning": "tuning_callbacks",
     "Status": "callbacks",
     "TensorBoardLog": "training_logs",
+    "convert": "encoded_file_writing",
     "estimate_memory": "device_memory",
     "evaluate": "evaluation",
     "load": "model_document",

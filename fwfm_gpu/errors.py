@@ -17,6 +17,7 @@ __all__ = [
     "DeviceError",
     "DeviceMemoryError",
     "DivergenceError",
+    "EncodedFileError",
     "FwfmError",
     "FwfmWarning",
     "InputError",
@@ -83,6 +84,10 @@ class MissingStateError(FwfmError, RuntimeError):
 
 class ModelFileError(FwfmError, ValueError):
     """A file that is not an intact model file of a known version."""
+
+
+class EncodedFileError(FwfmError, ValueError):
+    """A file that is not an intact file of encoded rows, of a known version."""
 
 
 class CheckpointError(FwfmError, OSError):

@@ -34,6 +34,7 @@ __all__ = ["FORMAT_VERSION", "pack_strings", "read_file", "unpack_strings", "wri
 FORMAT_VERSION = 1
 
 OPENING = b'{"__metadata__":{"sha256":"'
+ROWS = b'","fwfm_gpu_rows":'  # what follows the digits in a file of encoded rows
 LENGTH = slice(0, 8)
 DIGITS = slice(LENGTH.stop + len(OPENING), LENGTH.stop + len(OPENING) + 64)
 LONGEST_HEADER = 100_000_000  # what other safetensors readers accept
@@ -196,6 +197,8 @@ def check_intact(content: Content) -> None:
     opening = content[LENGTH.stop : DIGITS.start]
     if opening != OPENING:
         raise refusal(f"{OPENING!r} at byte 8", opening, "not a model file, or damaged at its start")
+    if content[DIGITS.stop : DIGITS.stop + len(ROWS)] == ROWS:
+        raise refusal("a model", "rows that convert() wrote", "not a model file: train on it")
     digest = hashlib.sha256(content[: DIGITS.start])
     digest.update(memoryview(content)[DIGITS.stop :])
     digits = digest.hexdigest().encode()

@@ -284,4 +284,10 @@ def _open_files(files: DataFiles, roles: Roles, fields: Any) -> Source:
             f"label, weight, group and columns name columns of a table, and {files.name} is {files.kind}, which says "
             "itself what is what: leave them out."
         )
+    if files.kind == "encoded":
+        if len(files.paths) > 1:
+            raise InputError(f"an encoded file is passed alone: got {len(files.paths)}. Convert all into one.")
+        from fwfm_gpu.encoded_file import open_encoded
+
+        return open_encoded(files.paths[0])
     return TextFiles(files, fields)

@@ -66,6 +66,8 @@ def start_stream(X: Any, options: Options, given: Given, reading: Reading) -> Fw
     backend = get_backend(options.device, options.device_memory, options.n_threads)
     source = open_source(X, reading.roles, reading.fields)
     survey = take_survey(source, reading.encoder, reading.fit_rows)
+    if reading.encoder is not None and (survey.columns.encoder is None or source.survey is not None):
+        raise OptionError(f"encoder is for tables, and {source.name} gives rows that are encoded: leave it out.")
     settled = settle(options, survey)
     passes = StreamPasses(backend, source, settled, survey)
     generator = np.random.default_rng(options.seed)

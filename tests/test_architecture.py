@@ -32,6 +32,7 @@ FLOORS = {
             "ranking_metrics",
             "backends encoding io",
             "starts "
+            "encoded_file encoded_file_writing "
             "training epochs problem callbacks progress interruption history options model model_document model_file "
             "model_columns device_memory field_pairs scorer row_encoder "
             "continuation growth passes stream_sources stream_survey stream_passes stream_training "

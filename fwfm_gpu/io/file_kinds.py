@@ -13,6 +13,7 @@ from fwfm_gpu.errors import InputError
 __all__ = ["DataFiles", "find_files"]
 
 LOOKED_AT = 2**16  # bytes
+SAFETENSORS = b'{"__metadata__":{"sha256":"'
 ENTRY = re.compile(rb"^[^\s:]+:[^\s:]+(:[^\s:]+)?$")
 DELIMITERS = b"\t,;|"
 TABULAR = (".csv", ".tsv", ".txt")
@@ -25,7 +26,7 @@ class DataFiles:
     Attributes
     ----------
     paths : tuple of str
-    kind : {"parquet", "csv", "libffm", "libsvm"}
+    kind : {"parquet", "csv", "libffm", "libsvm", "encoded"}
     delimiter : str
         Of CSV.
     """
@@ -83,6 +84,8 @@ def kind_of(path: Path) -> tuple[str, str]:
         head = file.read(LOOKED_AT)
     if head.startswith(b"PAR1"):
         return "parquet", ","
+    if head[8:].startswith(SAFETENSORS):
+        return "encoded", ","
     if head.startswith(b"\x1f\x8b"):
         try:
             head = zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(head, LOOKED_AT)
@@ -101,5 +104,5 @@ def kind_of(path: Path) -> tuple[str, str]:
         return "csv", delimiter if counts[delimiter] else ","
     raise InputError(
         f"{path}: expected Parquet, CSV with a line of names, libffm or libsvm; got one that "
-        f" begins with {head[:20]!r}. Convert it to one of these."
+        f"begins with {head[:20]!r}. Convert it to one of these."
     )
