@@ -15,7 +15,7 @@ import numpy as np
 from fwfm_gpu.encoding import FieldEncoder
 from fwfm_gpu.errors import InputError, InputTypeError, MissingStateError
 from fwfm_gpu.field_matrix import FieldMatrix
-from fwfm_gpu.io.table_parts import every, height, join_tables
+from fwfm_gpu.io.table_parts import every, height, join_tables, release
 from fwfm_gpu.io.tables import is_table
 from fwfm_gpu.labels import read_column, read_sample_weight
 from fwfm_gpu.model import Columns
@@ -167,6 +167,7 @@ def take_survey(source: Source, encoder: FieldEncoder | None, fit_rows: int) -> 
     if fits:
         fitted = (FieldEncoder() if encoder is None else copy.copy(encoder)).fit(sample.table())
     del sample
+    release()
     with located(source, first):
         columns = columns_of(first.X, fitted)
     digest = hashlib.sha256(f"stream {rows}\n".encode() + labels.digest.digest() + weight_digest.digest())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import weakref
 
 import numpy as np
 import pytest
@@ -204,6 +205,32 @@ def test_divergence_names_the_batch_of_the_epoch():
         train(X, y, shuffle=False, loss="squared", optimizer="sgd", learning_rate=10)
     assert (caught.value.epoch, caught.value.batch) == (wanted.value.epoch, wanted.value.batch)
     assert bits(caught.value.model) == bits(wanted.value.model)
+
+
+class Counted(Chunks):
+    """Chunks, and how many bytes of them were held at most when the next one was asked for."""
+
+    def __init__(self, *given):
+        super().__init__(*given)
+        self.held, self.most = 0, 0
+
+    def __iter__(self):
+        for rows, y in super().__iter__():
+            size = rows.indices.nbytes
+            self.held += size
+            weakref.finalize(rows.indices.base if rows.indices.base is not None else rows.indices, self.let_go, size)
+            self.most = max(self.most, self.held)
+            yield rows, y
+
+    def let_go(self, size):
+        self.held -= size
+
+
+def test_chunks_are_let_go():
+    X, y = make_rows(6000)
+    source = Counted(X, y, 100)
+    train(source, None, device="numpy", shuffle_rows=400, epochs=1, batch_size=100)
+    assert source.most <= X.indices.nbytes * (400 + 300) / 6000  # a window, and a chunk that is read and encoded
 
 
 # refusals

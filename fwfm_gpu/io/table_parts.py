@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from fwfm_gpu.errors import InputError, InputTypeError
 from fwfm_gpu.parameters import Array
 
-__all__ = ["column_of", "every", "height", "join_tables", "names_of", "only"]
+__all__ = ["column_of", "every", "height", "join_tables", "names_of", "only", "release"]
 
 
 def names_of(table: Any) -> list[str]:
@@ -74,6 +75,12 @@ def join_tables(tables: Sequence[Any]) -> Any:
         return narwhals.concat([_frame(table) for table in tables], how="vertical").to_native()
     except Exception as error:  # each library has its own
         raise InputTypeError(f"batches must be tables of the same columns and types: {error}") from error
+
+
+def release() -> None:
+    """Give memory that tables no longer use back to the system: pyarrow keeps it for the next ones."""
+    if (pyarrow := sys.modules.get("pyarrow")) is not None:
+        pyarrow.default_memory_pool().release_unused()
 
 
 def _join(name: str, vectors: list[Array]) -> Array:
