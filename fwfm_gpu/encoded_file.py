@@ -79,16 +79,23 @@ class EncodedRows:
     def chunks(self, features: bool = True, after: int = 0) -> Iterator[Chunk]:
         """The rows from the block on that holds row ``after``."""
         columns = self.survey.columns
-        names = {"field_names": columns.field_names, "feature_names": columns.feature_names}
+        empty = FieldMatrix(
+            np.zeros(1, np.int64),
+            self.arrays["indices"][:0],
+            np.zeros(0),
+            columns.fields,
+            columns.n_fields,
+            field_names=columns.field_names,
+            feature_names=columns.feature_names,
+            encoder=columns.encoder,
+        )
         for number in range(after // BLOCK_ROWS, -(-self.survey.rows // BLOCK_ROWS)):
             own = self.block(number)
             y = own["y"] if self.labels is None else self.labels[own["y"]]
             values = own.get("values", ones(len(own["indices"]), np.float32))
             indptr = own["indptr"] - own["indptr"][0]
-            rows = FieldMatrix(indptr, own["indices"], values, columns.fields, columns.n_fields, **names)
-            yield Chunk(
-                number * BLOCK_ROWS, replace(rows, encoder=columns.encoder), y, own.get("weight"), own.get("group")
-            )
+            rows = replace(empty, indptr=indptr, indices=own["indices"], values=values)
+            yield Chunk(number * BLOCK_ROWS, rows, y, own.get("weight"), own.get("group"))
 
     def block(self, number: int) -> dict[str, Array]:
         """Copies of the large arrays' parts of one block, checked when it is read for the first time."""
