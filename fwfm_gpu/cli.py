@@ -63,6 +63,13 @@ COMMANDS = {
         "Learn how to encode the columns of a file, write its rows as libffm or libsvm text, report on the columns.",
         cli_encode.ENCODE_EXAMPLE,
     ),
+    "convert": Command(
+        cli_encode.add_convert,
+        "DATA --label COLUMN --out FILE",
+        "convert a file to rows that need not fit in memory",
+        "Convert a file to encoded rows on disk, which train maps into memory and starts on at once.",
+        cli_encode.CONVERT_EXAMPLE,
+    ),
     "tune": Command(
         cli_tune.add_tune,
         "DATA --label COLUMN",

@@ -1,24 +1,28 @@
-"""``fwfm-gpu encode``: tables to rows of text."""
+"""``fwfm-gpu encode`` and ``fwfm-gpu convert``: tables to rows, as text for other tools or as a file that is mapped."""
 
 from __future__ import annotations
 
 import os
+import time
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from fwfm_gpu.cli_data import (
+    add_data,
     add_encoding,
     add_parsing,
     add_roles,
     make_encoder,
+    open_stream,
     read_examples,
     rows_of,
 )
 from fwfm_gpu.cli_flags import FILE, path_argument
 from fwfm_gpu.cli_output import DONE, Remarks, add_json, file_size, print_json, print_lines, say
 from fwfm_gpu.cli_train import check_target
+from fwfm_gpu.encoded_file_writing import convert
 from fwfm_gpu.encoding import FieldEncoder
 from fwfm_gpu.errors import InputError, OptionError
 from fwfm_gpu.field_matrix import FieldMatrix
@@ -27,7 +31,7 @@ from fwfm_gpu.labels import Labels, choose_loss, encode_targets
 from fwfm_gpu.model_document import load
 from fwfm_gpu.parameters import Array
 
-__all__ = ["ENCODE_EXAMPLE", "add_encode"]
+__all__ = ["CONVERT_EXAMPLE", "ENCODE_EXAMPLE", "add_convert", "add_encode"]
 
 ENCODE_EXAMPLE = """\
 examples:
@@ -37,6 +41,14 @@ examples:
 
 Of several files the first one is learned from, and all are encoded alike. Two labels become 0 and 1, several their
 places in sorted order. What is printed says how each column was taken, and how many values were not known.
+"""
+CONVERT_EXAMPLE = """\
+examples:
+  fwfm-gpu convert clicks.csv --label clicked --out clicks.rows
+  fwfm-gpu train clicks.rows --out model.fwfm
+
+The file is mapped, not read: training starts at once, whatever its size, and memory does not grow with it. CSV, Parquet
+and Arrow files are encoded on the way, and the encoder is kept in the file and in the models trained on it.
 """
 SHOWN_LABELS = 10
 
@@ -53,6 +65,17 @@ def add_encode(parser: ArgumentParser) -> None:
     add_encoding(parser, columns)
     add_parsing(parser)
     parser.set_defaults(run=run_encode)
+
+
+def add_convert(parser: ArgumentParser) -> None:
+    """The options of ``fwfm-gpu convert``."""
+    add_data(parser, "CSV, Parquet, Arrow, libffm or libsvm")
+    path_argument(parser, "--out", required=True, metavar="FILE", help="where the rows are written")
+    add_json(parser)
+    columns = add_roles(parser)
+    add_encoding(parser, columns)
+    add_parsing(parser)
+    parser.set_defaults(run=run_convert)
 
 
 def run_encode(parsed: Namespace) -> int:
@@ -111,3 +134,19 @@ def numbers_of(y: Any, known: tuple[str, Labels | None] | None) -> tuple[Array, 
     loss, labels = (choose_loss(y, "auto"), None) if known is None else known
     numbers, labels = encode_targets(y, loss, labels)
     return numbers, (loss, labels)
+
+
+def run_convert(parsed: Namespace) -> int:
+    """One file to another that is mapped."""
+    check_target(parsed.out)
+    began = time.perf_counter()
+    with Remarks():
+        source, told = open_stream(parsed, parsed.data)
+        done = convert(source, parsed.out, **told)
+    seconds = time.perf_counter() - began
+    if parsed.json:
+        print_json({"data": parsed.data, **asdict(done), "seconds": round(seconds, 3)})
+    else:
+        rows = f"{done.rows:,} of {done.fields} fields, {done.features:,} features, {done.values:,} values"
+        print_lines({"rows": rows, "out": f"{parsed.out} ({file_size(parsed.out)}) in {seconds:.1f} s"})
+    return DONE

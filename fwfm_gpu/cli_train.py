@@ -56,6 +56,7 @@ GROUPS = {  # what is in none of them comes under "more options"
     "model": ("loss", "n_factors", "field_weights", "init_scale", "normalize", "dtype", "seed"),
     "training": (
         *("epochs", "batch_size", "shuffle", "optimizer", "learning_rate", "schedule", "warmup_epochs"),
+        *("schedule_floor", "schedule_decay", "schedule_every", "shuffle_rows"),
         *("gradient_clip", "beta_1", "beta_2", "epsilon", "ftrl_beta", "ftrl_start"),
     ),
     "penalties and weights": (
@@ -250,8 +251,9 @@ def described(model: FwFM, summary: dict[str, Any]) -> dict[str, str]:
         epochs += f" and {summary['batches_beyond']} batches"
     elif best != len(history):
         epochs += f", back to epoch {best}"
+    rows = f"{summary['rows']:,} rows, " if summary["rows"] else ""  # unknown before the first epoch is over
     lines = {
-        "data": f"{summary['rows']:,} rows, {summary['fields']} fields, {summary['features']:,} features{labels}",
+        "data": f"{rows}{summary['fields']} fields, {summary['features']:,} features{labels}",
         "trained": f"{epochs} in {summary['training_seconds']:.1f} s{speed}",
     }
     if summary["training_loss"] is not None:

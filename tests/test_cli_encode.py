@@ -1,4 +1,4 @@
-"""fwfm-gpu encode, and training on streams."""
+"""fwfm-gpu encode and convert, and training on what they write and on streams."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import fwfm_gpu
-from fwfm_gpu import FieldEncoder
+from fwfm_gpu import FieldEncoder, FieldMatrix
 from fwfm_gpu.cli import main
-from fwfm_gpu.io import read_libffm, read_libsvm, table_files
+from fwfm_gpu.io import read_libffm, read_libsvm, table_files, write_libffm
 
 NUMPY = ["--device", "numpy", "--epochs", "2", "-q"]
 
@@ -108,14 +108,34 @@ def test_what_cannot_be_encoded(files, tmp_path, path, capsys):
 
 
 @pytest.mark.parametrize("name", ["train.csv", "train.parquet"])
-def test_a_stream_trains_like_the_table(files, tmp_path, name, monkeypatch):
+def test_a_converted_file_trains_like_the_table(files, tmp_path, path, name, capsys, monkeypatch):
     monkeypatch.setattr(table_files, "BLOCK_BYTES", 2048)
+    rows = tmp_path / "rows"
     columns = [*COLUMNS, "--weight", "weight"]
+    run("convert", files / name, *columns, "--out", rows, "--json")
+    told = json.loads(capsys.readouterr().out)
+    assert (told["rows"], told["fields"], told["path"]) == (150, 2, str(rows))
+    run("train", rows, "--out", path, *NUMPY)
     run("train", files / name, *columns, "--stream", "--out", tmp_path / "stream", *NUMPY)
     run("train", files / name, *columns, "--out", tmp_path / "memory", *NUMPY)
-    got, want = (fwfm_gpu.load(tmp_path / one, device="numpy") for one in ("stream", "memory"))
+    models = [fwfm_gpu.load(one, device="numpy") for one in (path, tmp_path / "stream", tmp_path / "memory")]
+    for model in models[:2]:
+        np.testing.assert_array_equal(model.parameters.V, models[2].parameters.V)
+        assert model.classes.tolist() == ["no", "yes"]
+    capsys.readouterr()
+    run("predict", path, files / "test.csv", "--device", "numpy")
+    assert len(capsys.readouterr().out.splitlines()) == 151
+
+
+def test_rows_are_converted_too(tmp_path, path, capsys):
+    rng = np.random.default_rng(0)
+    write_libffm(tmp_path / "a.ffm", FieldMatrix.from_ids(rng.integers(0, 5, (80, 3)), [5] * 3), rng.integers(0, 2, 80))
+    run("convert", tmp_path / "a.ffm", "--out", tmp_path / "rows")
+    assert capsys.readouterr().out.startswith("rows  80 of 3 fields, 15 features, 240 values\nout ")
+    run("train", tmp_path / "rows", "--out", path, *NUMPY)
+    run("train", tmp_path / "a.ffm", "--out", tmp_path / "memory", *NUMPY)
+    got, want = (fwfm_gpu.load(one, device="numpy") for one in (path, tmp_path / "memory"))
     np.testing.assert_array_equal(got.parameters.V, want.parameters.V)
-    assert got.classes.tolist() == ["no", "yes"]
 
 
 def test_a_stream_is_evaluated_on_tables(files, path, capsys):
