@@ -120,10 +120,37 @@ def test_differences_below_the_last_digit_of_float32_are_seen(monkeypatch):
     assert found[0].value == 1 + 200 * 2.0**-30
 
 
-@pytest.mark.parametrize("size", [1e-42, 1e25])
-def test_factors_whose_products_leave_float32(size):
-    V = np.random.default_rng(0).normal(size=(40, 4)) * size
-    model = handmade(matrix([20, 20]), k=4, V=V)
+def test_products_that_float32_rounds_down_are_not_lost(monkeypatch):
+    monkeypatch.setattr(MODULE, "FIRST_BLOCK", 1)
+    v, r = np.float32(1.03), np.float32(2.01)  # products a little above powers of 2 round most
+    strong = (1.95 + np.arange(2000) * 2.0**-23).astype(np.float32)
+    exact, rough = np.float64(v) * strong * r, (v * strong) * r
+    at = int(np.argmax(exact - rough))
+    below = (exact[at] - 2.0**-25) / r  # as a float32 and a little
+    weak = np.float32(below), np.float32(below - np.float32(below))
+    assert rough[at] < np.float32(np.float64(r) * below) and below * r < exact[at]  # the stronger one looks weaker
+    V = [[v, 1, 1], [0, *weak], [strong[at], 0, 0]]  # the weaker one comes first: its norm is larger
+    model = handmade(matrix([1, 2]), V=V, R=[[r, r], [0, r]])
+    assert model.top_interactions(1, fields=(0, 1))[0].features == (0, 2)
+
+
+def test_a_class_whose_largest_norms_come_late(monkeypatch):
+    monkeypatch.setattr(MODULE, "FIRST_BLOCK", 1)
+    V = [[[1], [0.01], [5], [1]], [[1], [10], [0], [0]]]  # the second counts for its other class, which R mutes
+    R = np.full((2, 3, 3), 2.0)
+    R[1, 0, 1] = 0.001
+    model = handmade(matrix([1, 2, 1]), C=2, k=1, V=V, R=R)
+    assert_found(model.top_interactions(1), spelled_out(model, 1))
+    model = handmade(matrix([1, 2, 1]), C=2, k=1, V=V, R=R * (1 - np.eye(3)))
+    assert_found(model.top_interactions(1), [((0, 2), (10.0, 0.0), 50**0.5)])
+
+
+@pytest.mark.parametrize("C", [1, 3])
+@pytest.mark.parametrize("size", [1e-42, 1e-12, 1e25])
+def test_factors_whose_products_leave_float32(size, C, monkeypatch):
+    monkeypatch.setattr(MODULE, "FIRST_BLOCK", 4)
+    V = np.random.default_rng(0).normal(size=(C, 40, 4)) * size
+    model = handmade(matrix([20, 20]), C, k=4, V=V)
     expected = spelled_out(model, 6)
     assert len(expected) == 6
     assert_found(model.top_interactions(6), expected)
