@@ -21,6 +21,7 @@ BUILTIN = {
     "MissingExtraError": (ImportError, RuntimeError),
     "MissingStateError": (RuntimeError,),
     "ModelFileError": (ValueError,),
+    "EncodedFileError": (ValueError,),
     "DivergenceError": (RuntimeError,),
     "CheckpointError": (OSError,),
 }
