@@ -61,7 +61,7 @@ def run(options, directory=None):
     """One training, undisturbed or with checkpoints."""
     kept = {"checkpoint": directory, "resume": directory} if directory else {}
     every = options["checkpoint_every"] if directory else None
-    return train(*ROWS, **{"epochs": 4, **options, "checkpoint_every": every}, **kept)
+    return train(*ROWS, **{"epochs": 3, **options, "checkpoint_every": every}, **kept)
 
 
 def fork(work):
