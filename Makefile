@@ -20,7 +20,7 @@ EXTRAS = cpu,data,plots,progress,sklearn$(if $(CUDA),$(comma)$(CUDA))
 DEMO = $(VENV)/installed-for-the-demo$(if $(CUDA),-with-$(CUDA))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types wheel bench gpu-check gpu-peers clean check check-python check-cuda
+.PHONY: help demo test lint types wheel docs bench gpu-check gpu-peers clean check check-python check-cuda
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -44,6 +44,10 @@ wheel: $(INSTALLED) ## build the wheel into dist/
 	rm -rf dist
 	$(BIN)/python -m build --wheel --no-isolation --outdir dist
 
+docs: $(INSTALLED) ## the site, into docs/_build/html; a warning is an error
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --fresh-env -q docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 bench: $(INSTALLED) ## every benchmark once, on this environment
 	cd asv_bench && $(abspath $(BIN))/asv machine --yes >/dev/null
 	cd asv_bench && $(abspath $(BIN))/asv run --quick --python=same --show-stderr
@@ -58,7 +62,7 @@ gpu-peers: ## every form of PyTorch on a GPU, SHAPE=criteo or frappe, BATCH=6553
 	$(FROM_HERE) gpu.peers --shape $(SHAPE) --batch $(BATCH) --out "$(OUT)"
 
 clean: ## remove environments, builds and caches
-	rm -rf .venv* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv* build dist docs/_build docs/reference/generated .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is made last: an interrupted install is taken up again by the next run.

@@ -12,10 +12,11 @@ import numpy as np
 from fwfm_gpu.columns import Column
 from fwfm_gpu.encoder_options import NEW_OPTIONS, OPTIONS, EncoderOptions
 from fwfm_gpu.encoding_report import EncodingReport, FieldReport, report_field
-from fwfm_gpu.errors import FwfmError, InputError, InputTypeError, MissingStateError, ModelFileError
+from fwfm_gpu.errors import FwfmError, InputError, MissingStateError, ModelFileError
 from fwfm_gpu.field_choice import Field, fit_fields, restore_field
 from fwfm_gpu.field_growth import grow_field, grow_fields
 from fwfm_gpu.field_matrix import FieldMatrix
+from fwfm_gpu.fitted_columns import name_columns, not_seen, prepared
 from fwfm_gpu.fitted_fields import Fitted
 from fwfm_gpu.io.tables import Table, open_table
 from fwfm_gpu.list_columns import ListColumn
@@ -25,7 +26,6 @@ from fwfm_gpu.parameters import Array
 __all__ = ["EncodingReport", "FieldEncoder", "FieldReport"]
 
 FORMATS = (1, 2, 3)  # of the document that describe() gives; 2 knows more kinds of fields, 3 features that came later
-NO_CHANCE = 1e-6  # a table of rows that miss a value is refused where it is less likely than this
 
 
 class FieldEncoder(EncoderOptions):
@@ -116,6 +116,11 @@ class FieldEncoder(EncoderOptions):
             Features alone, without the label. It is left as it is. Integers of a column that is named in numeric are
             rounded to float64.
 
+        Returns
+        -------
+        FieldEncoder
+            This one.
+
         Raises
         ------
         InputTypeError
@@ -137,7 +142,9 @@ class FieldEncoder(EncoderOptions):
         for option, names in self.named.items():
             for name in names:
                 if name not in opened.names:
-                    raise InputError(f"{option} names column {name!r}, which is not there. {_there(opened.names)}")
+                    raise InputError(
+                        f"{option} names column {name!r}, which is not there. {name_columns(opened.names)}"
+                    )
         fields = (field for name in opened.names for field in fit_fields(opened.read(name), self))
         self._fitted = Fitted.of(fields, opened.n_rows)
         self._unseen = None
@@ -171,8 +178,7 @@ class FieldEncoder(EncoderOptions):
         opened = self._open(table)
         columns = self._columns(opened)
         grown = (
-            grow_field(field, _prepared(column, field, self._fitted.n_rows), self.min_count)
-            for field, column in columns
+            grow_field(field, prepared(column, field, self._fitted.n_rows), self.min_count) for field, column in columns
         )
         self._fitted = grow_fields(self._fitted, list(grown), opened.n_rows)
         self._unseen = None
@@ -210,21 +216,35 @@ class FieldEncoder(EncoderOptions):
         draft = fitted.blank(opened.n_rows)
         unseen: list[float] = []
         for field, column in self._columns(opened):
-            own = _prepared(column, field, fitted.n_rows)
+            own = prepared(column, field, fitted.n_rows)
             encoded = field.encode(own, self.unknown)
             if encoded.unseen is not None and self.unknown == "error":
-                raise _not_seen(own, field, first_true(encoded.unseen))
+                raise not_seen(own, field, first_true(encoded.unseen))
             draft.add(encoded, field.n_features)
             unseen.append(0.0 if encoded.unseen is None else float(np.mean(encoded.unseen)))
         self._unseen = tuple(unseen)
         return replace(fitted.finish(draft), encoder=copy.copy(self))  # a later fit does not reach it
 
     def fit_transform(self, table: Any) -> FieldMatrix:
-        """`fit`, then `transform` of the same table."""
+        """`fit`, then `transform` of the same table.
+
+        Parameters
+        ----------
+        table : as for `fit`
+
+        Returns
+        -------
+        FieldMatrix
+        """
         return self.fit(table).transform(table)
 
     def get_feature_names_out(self) -> Array:
-        """The name of every feature, (n,) object: ``education=Masters``, ``age in [25, 28)``, ``age missing``."""
+        """The name of every feature: ``education=Masters``, ``age in [25, 28)``, ``age missing``.
+
+        Returns
+        -------
+        (n,) object
+        """
         fitted = self._known()
         names = fitted.empty.feature_names or fitted.names()
         return np.array([*names, None], dtype=object)[:-1]
@@ -235,6 +255,10 @@ class FieldEncoder(EncoderOptions):
         Parameters
         ----------
         features : (m,) integers
+
+        Returns
+        -------
+        list of str
 
         Raises
         ------
@@ -281,7 +305,13 @@ class FieldEncoder(EncoderOptions):
         return self._known().fields
 
     def report(self) -> EncodingReport:
-        """What fit saw in each column, and the unknown rate of the last transform; str() of it is a table."""
+        """What fit saw in each column, and the unknown rate of the last transform.
+
+        Returns
+        -------
+        list of FieldReport
+            str() of it is a table.
+        """
         fitted = self._known()
         rates = self._unseen or (None,) * len(fitted.fields)
         return EncodingReport(
@@ -325,6 +355,15 @@ class FieldEncoder(EncoderOptions):
     def restore(cls, arrays: dict[str, Array], document: dict[str, Any]) -> FieldEncoder:
         """The encoder that `describe` described: it transforms alike.
 
+        Parameters
+        ----------
+        arrays, document
+            What `describe` gave.
+
+        Returns
+        -------
+        FieldEncoder
+
         Raises
         ------
         ModelFileError
@@ -355,7 +394,7 @@ class FieldEncoder(EncoderOptions):
         if lost:
             raise InputError(
                 f"a table must have every column that was fitted: {', '.join(map(repr, lost))} not there. "
-                f"{_there(opened.names)}"
+                f"{name_columns(opened.names)}"
             )
         return opened
 
@@ -371,37 +410,3 @@ class FieldEncoder(EncoderOptions):
         if self._fitted is None:
             raise MissingStateError("the encoder is not fitted: call fit or fit_transform first.")
         return self._fitted
-
-
-def _prepared(column: Column | ListColumn, field: Field, fitted_rows: int) -> Any:
-    """A column as its field takes it; refused where it is no more what fit saw."""
-    if not column.missing.all() and not field.accepts(column):  # of no rows, all are missing
-        row = first_true(~column.missing)
-        raise InputTypeError(
-            f"column {column.name!r} held {field.family} when the encoder was fitted: got {column.kind}, such as "
-            f"{column.value(row)} at row {row}. Convert it to what it was."
-        )
-    own = field.prepare(column)
-    rows, lost = len(own.missing), bool(own.missing.all())
-    share = (field.missing + 1) / (fitted_rows + 2)  # as if one more had been missing, and one present
-    if lost and rows >= 2 and share**rows < NO_CHANCE:
-        raise InputError(
-            f"column {column.name!r} must hold values: all {rows} rows miss it, where {field.missing} of "
-            f"{fitted_rows} did in fit. Look at where the column comes from, or fit on rows like these."
-        )
-    return own
-
-
-def _not_seen(column: Any, field: Field, row: int) -> InputError:
-    return InputError(
-        f"column {field.column!r} must hold values that fit saw, as unknown is 'error': got "
-        f"{field.show_unseen(column, row)} at row {row}. Fit on rows that hold it, or choose unknown='learned' or "
-        "'ignore'."
-    )
-
-
-def _there(names: tuple[str, ...]) -> str:
-    if not names:
-        return "There are none."
-    shown = ", ".join(map(repr, names[:20]))
-    return f"There are: {shown}{', ...' if len(names) > 20 else ''}."

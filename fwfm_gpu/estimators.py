@@ -48,7 +48,15 @@ class FwFMClassifier(ClassifierMixin, Estimator):
         Quiet by default, as scikit-learn is.
     checkpoint, checkpoint_every, resume
         As in ``fwfm_gpu.train``, for one fit: a search, whose fits would meet in one directory, is refused there.
-    device, n_threads, device_memory, n_factors, epochs, batch_size, optimizer, learning_rate, and so on
+    device, n_threads, device_memory, normalize, n_factors, epochs, batch_size, optimizer, learning_rate, schedule
+        As in ``fwfm_gpu.train``.
+    warmup_epochs, schedule_floor, schedule_decay, schedule_every, beta_1, beta_2, epsilon, ftrl_beta, ftrl_start
+        As in ``fwfm_gpu.train``.
+    l1_linear, l2_linear, l1_factors, l2_factors, init_scale, field_weights, label_smoothing, gradient_clip
+        As in ``fwfm_gpu.train``.
+    negative_sampling_rate, class_weight, eval_metric, patience, min_delta, validation_fraction, validation, shuffle
+        As in ``fwfm_gpu.train``.
+    dtype
         As in ``fwfm_gpu.train``.
 
     Attributes
@@ -67,7 +75,7 @@ class FwFMClassifier(ClassifierMixin, Estimator):
     history_ : tuple of EpochRecord
     n_features_in_ : int
         Columns of X.
-    feature_names_in_ : (n_features_in_,) object
+    feature_names_in_ : (columns,) object
         The columns' names, where X was a frame.
 
     Examples
@@ -166,22 +174,62 @@ class FwFMClassifier(ClassifierMixin, Estimator):
         return fitted
 
     def decision_function(self, X: Any) -> Any:
-        """Raw scores: (rows,) for two classes, above 0 for the second; else (rows, C)."""
+        """Raw scores.
+
+        Parameters
+        ----------
+        X
+            As in fit, without labels.
+
+        Returns
+        -------
+        (rows,) for two classes, above 0 for the second; else (rows, C)
+        """
         scores = self._score(X, "decision_function")
         if self.model_.loss == "softmax" and len(self.model_.classes) == 2:
             return scores[:, 1] - scores[:, 0]
         return scores
 
     def predict(self, X: Any) -> Any:
-        """The most probable class of each row, (rows,)."""
+        """The most probable class of each row.
+
+        Parameters
+        ----------
+        X
+            As in fit, without labels.
+
+        Returns
+        -------
+        (rows,)
+        """
         return self._score(X, "predict")
 
     def predict_proba(self, X: Any) -> Any:
-        """The probability of each class, (rows, C) float64, in the order of ``classes_``."""
+        """The probability of each class, in the order of ``classes_``.
+
+        Parameters
+        ----------
+        X
+            As in fit, without labels.
+
+        Returns
+        -------
+        (rows, C) float64
+        """
         return self._score(X, "predict_proba")
 
     def predict_log_proba(self, X: Any) -> Any:
-        """The logarithm of ``predict_proba``; -inf where that is 0."""
+        """The logarithm of `predict_proba`; -inf where that is 0.
+
+        Parameters
+        ----------
+        X
+            As in fit, without labels.
+
+        Returns
+        -------
+        (rows, C) float64
+        """
         with np.errstate(divide="ignore"):
             return np.log(self.predict_proba(X))
 
@@ -219,10 +267,16 @@ class FwFMRegressor(RegressorMixin, Estimator):
 
     Parameters
     ----------
-    random_state, warm_start, encoder, callbacks, progress
+    random_state, warm_start, encoder, callbacks, progress, checkpoint, checkpoint_every, resume
         As in `FwFMClassifier`.
-    device, n_threads, device_memory, n_factors, epochs, batch_size, optimizer, learning_rate, and so on
-        As in ``fwfm_gpu.train``; there is no loss, class_weight or label_smoothing to choose.
+    device, n_threads, device_memory, normalize, n_factors, epochs, batch_size, optimizer, learning_rate, schedule
+        As in ``fwfm_gpu.train``.
+    warmup_epochs, schedule_floor, schedule_decay, schedule_every, beta_1, beta_2, epsilon, ftrl_beta, ftrl_start
+        As in ``fwfm_gpu.train``.
+    l1_linear, l2_linear, l1_factors, l2_factors, init_scale, field_weights, gradient_clip, eval_metric, patience
+        As in ``fwfm_gpu.train``.
+    min_delta, validation_fraction, validation, shuffle, dtype
+        As in ``fwfm_gpu.train``.
 
     Attributes
     ----------
@@ -287,13 +341,38 @@ class FwFMRegressor(RegressorMixin, Estimator):
     def partial_fit(self, X: Any, y: Any, fields: Any = None, sample_weight: Any = None) -> FwFMRegressor:
         """One pass over the rows in the order given, all of them for training; nothing is drawn.
 
-        Parameters, errors and chunks are as in `FwFMClassifier.partial_fit`, without classes.
+        Chunks whose lengths are multiples of the batch size give the same bits as one call on all rows.
+
+        Parameters
+        ----------
+        X, y, fields, sample_weight
+            As in fit. A frame of a first chunk that is not numeric teaches the encoder its categories, unless the
+            encoder was fitted before.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError, TypeError
+            As fit does.
         """
         fitted: FwFMRegressor = self._pass_once(X, y, fields, sample_weight)
         return fitted
 
     def predict(self, X: Any) -> Any:
-        """The number for each row, (rows,) of T."""
+        """The number for each row.
+
+        Parameters
+        ----------
+        X
+            As in fit, without labels.
+
+        Returns
+        -------
+        (rows,) of T
+        """
         return self._score(X, "predict")
 
     def _settle(self, y: Any, former: FwFM | None, classes: Any = None) -> tuple[str, Labels | None]:

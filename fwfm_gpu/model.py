@@ -230,6 +230,11 @@ class FwFM:
         history : bool
             Cover losses and metrics too, which two engines may report with other last digits: for two runs on one
             engine and machine.
+
+        Returns
+        -------
+        str
+            64 hexadecimal digits.
         """
         from fwfm_gpu.fingerprints import fingerprint_model
 

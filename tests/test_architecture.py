@@ -28,7 +28,7 @@ FLOORS = {
             "losses optimizers metrics device_arrays device_matrix matrix_reader matrix_columns field_matrix recipe "
             "row_parts labels columns category_field number_field encoding_report "
             "list_columns date_columns field_kind hash_field list_field date_field field_choice row_draft "
-            "encoder_options fitted_fields field_growth "
+            "encoder_options fitted_columns fitted_fields field_growth "
             "ranking_metrics",
             "backends encoding io",
             "starts "
