@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from fwfm_gpu.cli_flags import add_flags, flags_of, given_flags, list_of_words, path_argument
+from fwfm_gpu.cli_encoder import encoder_for, make_encoder
+from fwfm_gpu.cli_flags import add_flags, flags_of, list_of_words, path_argument
 from fwfm_gpu.columns import Column
 from fwfm_gpu.encoding import FieldEncoder
 from fwfm_gpu.errors import FwfmError, InputError, InputTypeError, OptionError
@@ -28,7 +29,7 @@ from fwfm_gpu.model import FwFM
 from fwfm_gpu.parameters import Array
 
 __all__ = ["Examples", "add_data", "add_encoding", "add_parsing", "add_roles", "form_of"]
-__all__ += ["iterate_examples", "make_encoder", "open_stream", "read_examples", "read_like", "rows_of"]
+__all__ += ["iterate_examples", "learn_encoder", "open_stream", "read_examples", "read_like", "rows_of"]
 
 FORMS = {
     "csv": "csv",
@@ -126,11 +127,6 @@ def add_encoding(parser: Any, group: Any) -> None:
     add_flags(parser.add_argument_group("encoding of columns"), flags_of(FieldEncoder).values())
 
 
-def make_encoder(parsed: Namespace) -> FieldEncoder:
-    """An encoder with the options given."""
-    return FieldEncoder(**given_flags(parsed, flags_of(FieldEncoder)))
-
-
 def form_of(path: str, given: str | None) -> str:
     """The format: as given, by the name, or by the first bytes."""
     if given:
@@ -219,6 +215,11 @@ def read_examples(parsed: Namespace, path: str, like: FieldEncoder | None = None
     return Examples(X, parts["label"], parts["weight"], parts["group"])
 
 
+def learn_encoder(parsed: Namespace, table: Any) -> FieldEncoder:
+    """An encoder with the options given, fitted to what `read_examples` read."""
+    return encoder_for(parsed, table.column_names, lambda names: [table.select(list(names))]).fit(table)
+
+
 @dataclass(frozen=True)
 class TableBatches:
     """The columns of a file in parts, from its start whenever it is iterated over."""
@@ -246,7 +247,8 @@ def open_stream(parsed: Namespace, path: str) -> tuple[Any, dict[str, Any]]:
     roles = {role: getattr(parsed, role, None) for role in ("label", "weight", "group")}
     features = feature_columns(parsed, file, roles)
     named = {name for name in roles.values() if name}
-    told = {role: name for role, name in roles.items() if name} | {"columns": features, "encoder": make_encoder(parsed)}
+    encoder = encoder_for(parsed, features, file.iterate)
+    told = {role: name for role, name in roles.items() if name} | {"columns": features, "encoder": encoder}
     return TableBatches(file, {*features, *named}), told
 
 

@@ -14,7 +14,7 @@ from fwfm_gpu.cli_data import (
     add_encoding,
     add_parsing,
     add_roles,
-    make_encoder,
+    learn_encoder,
     open_stream,
     read_examples,
     rows_of,
@@ -81,15 +81,16 @@ def add_convert(parser: ArgumentParser) -> None:
 def run_encode(parsed: Namespace) -> int:
     """A report, and a file of rows for each file."""
     targets = target_files(parsed)
-    encoder = make_encoder(parsed) if parsed.like is None else encoder_of(parsed.like)
+    encoder = None if parsed.like is None else encoder_of(parsed.like)
     told: list[dict[str, Any]] = []
     known: tuple[str, Labels | None] | None = None
     with Remarks():
-        for i, (path, target) in enumerate(zip(parsed.data, targets, strict=True)):
-            examples = read_examples(parsed, path, encoder if i or parsed.like else None)
+        for path, target in zip(parsed.data, targets, strict=True):
+            examples = read_examples(parsed, path, encoder)
             if isinstance(examples.X, FieldMatrix):
                 raise InputError(f"{path}: these are rows already; encode takes CSV, Parquet and Arrow.")
-            rows = encoder.transform(examples.X) if i or parsed.like else encoder.fit_transform(examples.X)
+            encoder = encoder or learn_encoder(parsed, examples.X)
+            rows = encoder.transform(examples.X)
             y, known = numbers_of(examples.y, known)
             write = write_libsvm if ".svm" in target or ".libsvm" in target else write_libffm
             write(target, rows, y)

@@ -20,7 +20,7 @@ from fwfm_gpu.cli_data import (
     add_parsing,
     add_roles,
     form_of,
-    make_encoder,
+    learn_encoder,
     open_stream,
     read_examples,
     read_like,
@@ -144,15 +144,15 @@ def train_rows(parsed: Namespace) -> FwFM:
     """A model of rows in memory."""
     options, passed = given_flags(parsed, option_flags()), passed_along(parsed)
     former = None if parsed.former is None else load(parsed.former)
-    encoder = make_encoder(parsed) if former is None else former.columns.encoder
-    examples = read_examples(parsed, parsed.data, None if former is None else encoder)
+    encoder = None if former is None else former.columns.encoder
+    examples = read_examples(parsed, parsed.data, encoder)
     if examples.weight is not None:
         passed["sample_weight"] = examples.weight
     if examples.group is not None and "validation_fraction" in options:
         passed["group"] = examples.group
     rows = examples.X
-    if not isinstance(rows, FieldMatrix) and encoder is not None:
-        rows = encoder.fit_transform(rows) if former is None else encoder.transform(rows)
+    if not isinstance(rows, FieldMatrix) and (former is None or encoder is not None):
+        rows = (encoder or learn_encoder(parsed, rows)).transform(rows)
     if parsed.valid:
         passed["eval_set"] = several(parsed, [read_like(parsed, path, rows) for path in parsed.valid])
     if not parsed.quiet:

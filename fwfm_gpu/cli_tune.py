@@ -15,7 +15,7 @@ from fwfm_gpu.cli_data import (
     add_encoding,
     add_parsing,
     add_roles,
-    make_encoder,
+    learn_encoder,
     read_examples,
     read_like,
     rows_of,
@@ -138,7 +138,9 @@ def run_tune(parsed: Namespace) -> int:
 def read_all(parsed: Namespace) -> tuple[FieldMatrix, dict[str, Any]]:
     """The rows, encoded once, and what goes with them."""
     examples = read_examples(parsed, parsed.data)
-    rows = examples.X if isinstance(examples.X, FieldMatrix) else make_encoder(parsed).fit_transform(examples.X)
+    rows = examples.X
+    if not isinstance(rows, FieldMatrix):
+        rows = learn_encoder(parsed, rows).transform(rows)
     passed: dict[str, Any] = {"y": examples.y, "sample_weight": examples.weight}
     for name, path in (("eval_set", parsed.valid), ("test_set", parsed.test)):
         if path:
