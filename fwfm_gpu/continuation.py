@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fwfm_gpu.backends import get_backend
-from fwfm_gpu.counts import expand, refuse_beside_counts
+from fwfm_gpu.counts import expand, named_columns
 from fwfm_gpu.epochs import diverged
 from fwfm_gpu.errors import FwfmWarning, MissingStateError, OptionError
 from fwfm_gpu.history import Position
@@ -19,8 +19,15 @@ from fwfm_gpu.labels import encode_targets
 from fwfm_gpu.model import FwFM, Trained
 from fwfm_gpu.options import check_integer
 from fwfm_gpu.problem import Problem, Settled, fingerprint, hold_out, make_problem, training_part
-from fwfm_gpu.stream_sources import is_source
-from fwfm_gpu.stream_training import FIT_ROWS, Reading, go_on_with_stream, nothing, read_table
+from fwfm_gpu.stream_sources import Roles, is_source
+from fwfm_gpu.stream_training import (
+    Reading,
+    go_on_with_stream,
+    nothing,
+    read_table,
+    refuse_beside_counts,
+    refuse_roles,
+)
 from fwfm_gpu.training import Given, fetch_targets, run_loop, warn_of_streams
 
 __all__ = ["pass_once", "resume"]
@@ -34,14 +41,10 @@ def resume(
     The names are those of label, weight and columns of tables.
     """
     check_integer("epochs", epochs, 0)
-    if given.counts is not None:
-        X, y, given = expand_again(model, X, y, given)
-    reading = Reading.of((*names[:2], given.group_column), names[2], model.columns.encoder, (FIT_ROWS, None))
+    reading = read_names(model, X, y, given, names)
     if is_source(X, y):
         return resume_stream(model, X, epochs, given, reading)
-    if y is None and is_table(X):
-        X, y, own_weight, own_group = read_table(X, reading)
-        given = given.with_columns(own_weight, own_group, model.options)
+    X, y, given = read_again(model, X, y, given, reading)
     backend = get_backend(model.device, model.options.device_memory, model.options.n_threads)
     y, given = fetch_targets(backend, y, given)
     settled, problem = reopen(model, X, y, given)
@@ -51,11 +54,26 @@ def resume(
     return adopt(model, run_loop(session, start_point, epochs, given))
 
 
-def expand_again(model: FwFM, X: Any, y: Any, given: Given) -> tuple[Any, Any, Given]:
-    """Counts as the rows, labels and weights that they stand for."""
-    refuse_beside_counts(model.loss, y, given.sample_weight, given.group)
-    rows, y, weight = expand(model.columns.read(X, model.options.dtype), given.counts)
-    return rows, y, replace(given, sample_weight=weight, counts=None)
+def read_names(model: FwFM, X: Any, y: Any, given: Given, names: tuple[Any, Any, Any]) -> Reading:
+    """How X is read: label, weight and columns are names, and counts may be."""
+    label, weight, columns = names
+    if given.counts is not None:
+        passed = {"label": label, "weight": weight, "columns": columns}
+        refuse_beside_counts(model.loss, {"X": X, "y": y, **passed, **vars(given)})
+    roles = Roles(label, weight, given.group_column, columns, named_columns(given.counts))
+    return Reading.of(roles, model.columns.encoder)
+
+
+def read_again(model: FwFM, X: Any, y: Any, given: Given, reading: Reading) -> tuple[Any, Any, Given]:
+    """Rows in memory with y and weights, whether these are given, or counts are, or a table holds them."""
+    if given.counts is not None and reading.roles.counts is None:
+        rows, y, weight = expand(model.columns.read(X, model.options.dtype), given.counts)
+        return rows, y, replace(given, sample_weight=weight)
+    if y is None and is_table(X):
+        X, y, own_weight, own_group = read_table(X, reading)
+        return X, y, given.with_columns(own_weight, own_group, model.options)
+    refuse_roles(reading.roles)
+    return X, y, given
 
 
 def resume_stream(model: FwFM, X: Any, epochs: int, given: Given, reading: Reading) -> FwFM:
@@ -116,7 +134,7 @@ def reopen(model: FwFM, X: Any, y: Any, given: Given) -> tuple[Settled, Problem]
     return settled, make_problem(settled, rows, targets, given.sample_weight)
 
 
-def pass_once(model: FwFM, X: Any, y: Any, given: Given) -> FwFM:
+def pass_once(model: FwFM, X: Any, y: Any, given: Given, names: tuple[Any, Any, Any] = (None, None, None)) -> FwFM:
     """``FwFM.partial_fit``: the rows in the order given; the model is changed when all went well."""
     if model.options.class_weight == "balanced":
         raise OptionError(
@@ -124,8 +142,7 @@ def pass_once(model: FwFM, X: Any, y: Any, given: Given) -> FwFM:
             "anew. Train with a mapping of label to weight."
         )
     backend = get_backend(model.device, model.options.device_memory, model.options.n_threads)
-    if given.counts is not None:
-        X, y, given = expand_again(model, X, y, given)
+    X, y, given = read_again(model, X, y, given, read_names(model, X, y, given, names))
     y, given = fetch_targets(backend, y, given)
     settled, problem = reopen(model, X, y, given)
     trained, recipe = model.trained, settled.options.recipe(settled.loss)

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from fwfm_gpu.errors import InputError, InputTypeError, OptionError
+from fwfm_gpu.errors import InputError, InputTypeError
 from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.labels import as_float64, read_column
 from fwfm_gpu.parameters import Array
 
-__all__ = ["expand", "expand_counts", "refuse_beside_counts"]
+__all__ = ["expand", "expand_counts", "named_columns", "take_chosen"]
 
 
-def expand_counts(counts: Any, rows: int) -> tuple[Array, Array, Array]:
+def expand_counts(counts: Any, rows: int, first: int = 0) -> tuple[Array, Array, Array]:
     """The rows that counts stand for.
 
     Parameters
@@ -23,6 +23,8 @@ def expand_counts(counts: Any, rows: int) -> tuple[Array, Array, Array]:
         Fractions are allowed, as of counts that decay.
     rows : int
         How many rows X has.
+    first : int
+        What a message calls the first of them.
 
     Returns
     -------
@@ -36,7 +38,7 @@ def expand_counts(counts: Any, rows: int) -> tuple[Array, Array, Array]:
     Raises
     ------
     InputTypeError, InputError
-        No pair, another length, no numbers; or a row with clicks below 0 or above its impressions. Or all are 0.
+        No pair, another length, no numbers; or a row with clicks below 0 or above its impressions.
     """
     if not isinstance(counts, tuple | list) or len(counts) != 2:
         raise InputTypeError(f"counts must be (clicks, impressions), one number of each per row; got {counts!r:.80}.")
@@ -52,30 +54,35 @@ def expand_counts(counts: Any, rows: int) -> tuple[Array, Array, Array]:
         row = int(np.argmax(wrong))
         raise InputError(
             f"clicks must be 0 or above and at most the impressions: got {clicks[row]} of {impressions[row]} at row "
-            f"{row}. Correct such rows, or leave them out."
+            f"{first + row}. Correct such rows, or leave them out."
         )
     weight = np.stack((clicks, impressions - clicks), axis=1).reshape(-1)
     kept = np.flatnonzero(weight)
-    if not len(kept):
-        raise InputError(f"counts must hold an impression: those of all {rows} rows are 0.")
     return kept // 2, (1 - kept % 2).astype(np.int64), weight[kept]
 
 
 def expand(rows: FieldMatrix, counts: Any) -> tuple[FieldMatrix, Array, Array]:
-    """The rows themselves, their labels and their weights; nothing is copied where each row stands for one."""
-    chosen, y, weight = expand_counts(counts, rows.n_rows)
-    return rows if np.array_equal(chosen, np.arange(rows.n_rows)) else rows.take(chosen), y, weight
-
-
-def refuse_beside_counts(loss: str, *others: Any) -> None:
-    """What says the same thing again, or goes with no clicks.
+    """The rows themselves, their labels and their weights.
 
     Raises
     ------
-    OptionError
-        y, sample_weight or group beside counts, or a loss without two labels.
+    InputError
+        There is no impression; or what `expand_counts` refuses.
     """
-    if any(other is not None for other in others):
-        raise OptionError("counts= stands for y and sample_weight: pass either counts alone, or those, and group.")
-    if loss not in ("auto", "logistic"):
-        raise OptionError(f'counts= needs loss="logistic" (or "auto"): clicks are one of two labels; got {loss!r}.')
+    chosen, y, weight = expand_counts(counts, rows.n_rows)
+    if not len(chosen):
+        raise InputError(f"counts must hold an impression: those of all {rows.n_rows} rows are 0.")
+    return take_chosen(rows, chosen), y, weight
+
+
+def take_chosen(rows: FieldMatrix, chosen: Array | None) -> FieldMatrix:
+    """The rows of these numbers; nothing is copied where that is each row once."""
+    same = chosen is None or np.array_equal(chosen, np.arange(rows.n_rows))
+    return rows if same else rows.take(chosen)
+
+
+def named_columns(counts: Any) -> tuple[str, str] | None:
+    """The names of two columns of a table, where counts are such."""
+    if isinstance(counts, tuple | list) and len(counts) == 2 and all(isinstance(name, str) for name in counts):
+        return counts[0], counts[1]
+    return None

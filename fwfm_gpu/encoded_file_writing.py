@@ -24,7 +24,7 @@ from fwfm_gpu.model_document import plain, put_encoder, put_labels, put_strings
 from fwfm_gpu.model_file import DIGITS, DTYPE_NAMES, sorted_arrays, stored_dtype, to_json
 from fwfm_gpu.parameters import Array
 from fwfm_gpu.row_parts import Piece, windows
-from fwfm_gpu.stream_sources import Chunk, Source, open_source
+from fwfm_gpu.stream_sources import Chunk, Roles, Source, open_source
 from fwfm_gpu.stream_survey import Survey, located, take_survey
 from fwfm_gpu.stream_training import FIT_ROWS, Reading
 from fwfm_gpu.version import __version__
@@ -91,7 +91,7 @@ def convert(
     OSError
         The system refused; the former file is as it was and no other file is left.
     """
-    reading = Reading.of((label, weight, group), columns, encoder, (fit_rows, fields))
+    reading = Reading.of(Roles(label, weight, group, columns), encoder, fit_rows, fields)
     opened = open_source([source] if is_table(source) else source, reading.roles, fields)
     survey = take_survey(opened, reading.encoder, reading.fit_rows)
     with ExitStack() as stack:

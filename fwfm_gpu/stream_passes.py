@@ -66,7 +66,7 @@ class StreamPasses:
             end = max(end, chunk.start + len(chunk))
             if end > self.survey.rows:
                 break
-            if chunk.start + len(chunk) > begin:
+            if len(chunk) and chunk.start + len(chunk) > begin:
                 with located(self.source, chunk):
                     piece = self.encode(chunk)
                 yield piece.slice(max(0, begin - chunk.start), len(piece))
@@ -80,7 +80,7 @@ class StreamPasses:
     def encode(self, chunk: Chunk) -> Piece:
         """A chunk as rows of T, targets and weights."""
         settled, dtype = self.settled, self.settled.options.dtype
-        rows = settled.columns.read(chunk.X, dtype)
+        rows = chunk.encode(settled.columns, dtype)
         y, _ = encode_targets(chunk.y, settled.loss, settled.labels)
         check_fits("y", y, dtype)
         weight: Array | None = None

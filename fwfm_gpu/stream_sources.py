@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from scipy import sparse
 
+from fwfm_gpu.counts import expand_counts, take_chosen
 from fwfm_gpu.device_arrays import on_device
 from fwfm_gpu.errors import InputError, InputTypeError, OptionError
 from fwfm_gpu.field_matrix import FieldMatrix
@@ -27,6 +28,7 @@ from fwfm_gpu.io.table_parts import column_of, height, names_of, only
 from fwfm_gpu.io.tables import is_table
 
 if TYPE_CHECKING:
+    from fwfm_gpu.model_columns import Columns as ModelColumns
     from fwfm_gpu.stream_survey import Survey
 
 __all__ = ["Batches", "Chunk", "Roles", "Source", "TableFiles", "TextFiles", "is_source", "open_source", "split_table"]
@@ -43,12 +45,15 @@ class Roles:
     label, weight, group : str, optional
     columns : sequence of str, optional
         The features; None: all others.
+    counts : (clicks, impressions), optional
+        In place of label and weight.
     """
 
     label: str | None = None
     weight: str | None = None
     group: str | None = None
     columns: Iterable[str] | None = None
+    counts: tuple[str, str] | None = None
 
     def features(self, names: list[str]) -> list[str]:
         """The columns that are features, checked to be there.
@@ -60,10 +65,10 @@ class Roles:
         OptionError
             No label is named, or a column has two roles.
         """
-        if self.label is None:
+        if self.label is None and self.counts is None:
             shown = ", ".join(map(repr, names[:20]))
             raise OptionError(f"label must name the column of a table that is to be predicted. There are: {shown}.")
-        special = [name for name in (self.label, self.weight, self.group) if name is not None]
+        special = self.special
         listed = [name for name in names if name not in special] if self.columns is None else list(self.columns)
         for name in (*special, *listed):
             if name not in names:
@@ -76,9 +81,14 @@ class Roles:
         return listed
 
     @property
+    def special(self) -> list[str]:
+        """The columns that are no features."""
+        return [name for name in (self.label, self.weight, self.group, *(self.counts or ())) if name is not None]
+
+    @property
     def given(self) -> bool:
         """Whether any is named."""
-        return any(role is not None for role in (self.label, self.weight, self.group, self.columns))
+        return len(self.special) > 0 or self.columns is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +102,8 @@ class Chunk:
     X : table, or what `FieldMatrix.from_matrix` takes; None where only the other columns were asked for
     y, weight, group : (rows,) arrays
         weight and group may be None.
+    chosen : (rows,) int64, optional
+        Which row of X each is, where that is not one after another: those of counts.
     """
 
     start: int
@@ -99,9 +111,14 @@ class Chunk:
     y: Any
     weight: Any = None
     group: Any = None
+    chosen: Any = None
 
     def __len__(self) -> int:
         return len(self.y)
+
+    def encode(self, columns: ModelColumns, dtype: str) -> FieldMatrix:
+        """The rows themselves."""
+        return take_chosen(columns.read(self.X, dtype), self.chosen)
 
 
 class Source(Protocol):
@@ -144,11 +161,12 @@ class TableFiles:
 
     def chunks(self, features: bool = True, after: int = 0) -> Iterator[Chunk]:
         names = self.roles.features(self.dataset.names)
-        special = [name for name in (self.roles.label, self.roles.weight, self.roles.group) if name is not None]
-        start = 0
-        for table in self.dataset.tables(special + (names if features else []), self.rows):
-            yield split_table(table, self.roles, start, names if features else None)
-            start += height(table)
+        start = first = 0
+        for table in self.dataset.tables(self.roles.special + (names if features else []), self.rows):
+            chunk = split_table(table, self.roles, (start, first), names if features else None)
+            yield chunk
+            start += len(chunk)
+            first += height(table)
 
 
 @dataclass(frozen=True)
@@ -194,12 +212,14 @@ class Batches:
     name: str = field(default="batches")
 
     def chunks(self, features: bool = True, after: int = 0) -> Iterator[Chunk]:
-        start = 0
+        start = first = 0
         for number, batch in enumerate(self.restarted()):
-            chunk = self.read(batch, start, number)
-            if len(chunk):
+            chunk = self.read(batch, (start, first), number)
+            rows = len(chunk) if chunk.chosen is None else height(chunk.X)
+            if rows:
                 yield chunk
             start += len(chunk)
+            first += rows
 
     def restarted(self) -> Iterator[Any]:
         """The batches from the first one."""
@@ -213,10 +233,15 @@ class Batches:
             )
         return iterator
 
-    def read(self, batch: Any, start: int, number: int) -> Chunk:
+    def read(self, batch: Any, at: tuple[int, int], number: int) -> Chunk:
         """One batch."""
         if is_table(batch):
-            return split_table(batch, self.roles, start, self.roles.features(names_of(batch)))
+            return split_table(batch, self.roles, at, self.roles.features(names_of(batch)))
+        if self.roles.counts is not None:
+            raise InputTypeError(
+                f"counts={self.roles.counts!r} names columns of tables: got {type(batch).__name__} for batch {number}. "
+                "Pass batches (X, y, weight) without counts, or tables."
+            )
         if not isinstance(batch, tuple | list) or not 2 <= len(batch) <= 4:
             raise InputTypeError(
                 f"a batch must be a table, or (X, y), (X, y, weight) or (X, y, weight, group): got "
@@ -229,17 +254,21 @@ class Batches:
         y = np.asarray(y)
         if y.ndim != 1 or (X.n_rows if isinstance(X, FieldMatrix) else height(X)) != len(y):
             raise InputError(f"X and y of a batch must have the same number of rows: batch {number} does not.")
-        return Chunk(start, X, y, *rest)
+        return Chunk(at[0], X, y, *rest)
 
 
-def split_table(table: Any, roles: Roles, start: int, features: list[str] | None) -> Chunk:
-    """A table with its columns by their roles."""
-    assert roles.label is not None
+def split_table(table: Any, roles: Roles, at: tuple[int, int], features: list[str] | None) -> Chunk:
+    """A table with its columns by their roles; at: the number of its first row, in the source and among tables."""
+    X = None if features is None else only(table, features)
+    if roles.counts is not None:
+        clicks, impressions = (column_of(table, name, "counts") for name in roles.counts)
+        chosen, y, weight = expand_counts((clicks, impressions), height(table), at[1])
+        return Chunk(at[0], X, y, weight, chosen=chosen)
     special = [
         None if name is None else column_of(table, name, role)
         for role, name in (("label", roles.label), ("weight", roles.weight), ("group", roles.group))
     ]
-    return Chunk(start, None if features is None else only(table, features), *special)
+    return Chunk(at[0], X, *special)
 
 
 def is_source(X: Any, y: Any) -> bool:
@@ -281,8 +310,8 @@ def _open_files(files: DataFiles, roles: Roles, fields: Any) -> Source:
         return TableFiles(files, roles)
     if roles.given:
         raise OptionError(
-            f"label, weight, group and columns name columns of a table, and {files.name} is {files.kind}, which says "
-            "itself what is what: leave them out."
+            f"label, weight, group, columns and counts are for tables, and {files.name} is {files.kind}, which "
+            "says itself what is what: leave them out."
         )
     if files.kind == "encoded":
         if len(files.paths) > 1:

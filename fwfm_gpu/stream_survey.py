@@ -150,6 +150,10 @@ def take_survey(source: Source, encoder: FieldEncoder | None, fit_rows: int) -> 
     sample, labels, total, weighted, rows = Sample(fit_rows), LabelCount(), list[float](), False, 0
     weight_digest = hashlib.sha256()
     for chunk in source.chunks(features=fits):
+        if fits:
+            sample.add(chunk.X)
+        if not len(chunk):  # nothing was shown
+            continue
         with located(source, chunk):
             y = read_column(chunk.y, "y", "label")
             weight = None if chunk.weight is None else read_sample_weight(chunk.weight, len(y))
@@ -160,9 +164,9 @@ def take_survey(source: Source, encoder: FieldEncoder | None, fit_rows: int) -> 
             if weight is not None:
                 total.append(math.fsum(weight))
                 weight_digest.update(plain_bytes(weight))
-            if fits:
-                sample.add(chunk.X)
         rows += len(y)
+    if not rows:
+        raise InputError(f"{source.name}: counts must hold an impression: those of all rows are 0.")
     assert labels.labels is not None
     if fits:
         fitted = (FieldEncoder() if encoder is None else copy.copy(encoder)).fit(sample.table())

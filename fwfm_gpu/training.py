@@ -13,7 +13,7 @@ import numpy as np
 from fwfm_gpu.backends import Backend, fetch_array, get_backend
 from fwfm_gpu.callbacks import Callback, Callbacks, Status
 from fwfm_gpu.checkpoints import Checkpointing, Terms
-from fwfm_gpu.counts import expand, refuse_beside_counts
+from fwfm_gpu.counts import expand, named_columns
 from fwfm_gpu.encoding import FieldEncoder
 from fwfm_gpu.epochs import Loop, Setting
 from fwfm_gpu.errors import InputTypeError, OptionError, StreamWarning
@@ -37,8 +37,16 @@ from fwfm_gpu.progress import make_progress
 from fwfm_gpu.row_norms import normalize_rows
 from fwfm_gpu.schedules import SCHEDULES
 from fwfm_gpu.starts import start_parameters, start_state
-from fwfm_gpu.stream_sources import is_source
-from fwfm_gpu.stream_training import FIT_ROWS, Reading, read_table, start_stream
+from fwfm_gpu.stream_sources import Roles, is_source
+from fwfm_gpu.stream_training import (
+    FIT_ROWS,
+    Reading,
+    read_table,
+    refuse_beside_counts,
+    refuse_roles,
+    refuse_table,
+    start_stream,
+)
 
 __all__ = [
     "CallbackLike",
@@ -282,9 +290,11 @@ def train(
     checkpointing = Checkpointing(checkpoint, checkpoint_every, resume)
     checkpointing.open_directory()
     given = Given(sample_weight, eval_set, callbacks, progress, group=group, checkpointing=checkpointing)
-    reading = Reading.of((label, weight, given.group_column), columns, encoder, (fit_rows, fields))
+    roles = Roles(label, weight, given.group_column, columns, named_columns(counts))
+    reading = Reading.of(roles, encoder, fit_rows, fields)
     if counts is not None:
-        refuse_beside_counts(options.loss, y, sample_weight, group)
+        refuse_beside_counts(options.loss, passed)
+    if counts is not None and roles.counts is None:
         refuse_table(X)
         X, y, weights = expand(FieldMatrix.from_matrix(X, fields), counts)
         return start(X, y, None, options, replace(given, sample_weight=weights))
@@ -293,11 +303,8 @@ def train(
     if y is None and is_table(X):
         X, y, own_weight, own_group = read_table(X, reading)
         given = given.with_columns(own_weight, own_group, options)
-    elif reading.roles.given or encoder is not None:
-        raise OptionError(
-            "label, weight, columns, encoder and a named group are for tables that hold their label, and for sources: "
-            "with y, pass encoder.fit_transform(X) as X, and sample_weight and group as arrays."
-        )
+    else:
+        refuse_roles(reading.roles, encoder)
     return start(X, y, fields, options, given)
 
 
@@ -331,15 +338,6 @@ def start(X: Any, y: Any, fields: Any, options: Options, given: Given) -> FwFM:
     drawn, print_of_data = dict(generator.bit_generator.state), fingerprint(problem, backend)
     start_point = Trained(parameters, state, drawn, data_fingerprint=print_of_data)
     return run_loop(session, start_point, options.epochs, given)
-
-
-def refuse_table(X: Any) -> None:
-    """A table without its label has to be encoded first."""
-    if is_table(X):
-        raise InputTypeError(
-            f"X is a table of named columns ({type(X).__name__}): pass FieldEncoder().fit_transform(X), so that the "
-            "model keeps the encoder and reads such tables; or a plain array of its numbers."
-        )
 
 
 def make_untrained(rows: FieldMatrix, options: Options, loss: str, labels: Labels | None) -> FwFM:

@@ -8,7 +8,7 @@ from small_models import bits, make_rows
 from small_models import train as train_small
 
 import fwfm_gpu
-from fwfm_gpu import FieldMatrix
+from fwfm_gpu import FieldEncoder, FieldMatrix
 from fwfm_gpu.counts import expand, expand_counts
 from fwfm_gpu.errors import InputError, InputTypeError, OptionError
 
@@ -106,3 +106,113 @@ def test_a_table_is_encoded_first():
         train({"a": np.arange(44)}, counts=COUNTS)
     rows = FieldMatrix.from_ids([[0], [1]], [2])
     assert train(rows, counts=([1, 0], [2, 3])).classes.tolist() == [0, 1]
+
+
+def test_what_counts_cannot_go_with_is_refused():
+    encoder = FieldEncoder()
+    for more in ({"label": "a"}, {"weight": "a"}, {"label": "a", "encoder": encoder, "columns": ["q"], "weight": "w"}):
+        with pytest.raises(OptionError, match="counts= stands for y and sample_weight, and for label and weight"):
+            train(X, counts=COUNTS, **more)
+    for more in ({"columns": ["q"]}, {"encoder": encoder}):
+        with pytest.raises(OptionError, match="read a table, and counts= holds arrays"):
+            train(X, counts=COUNTS, **more)
+    model = train(X, counts=COUNTS, epochs=0)
+    for more in ({"label": "a"}, {"weight": "a"}, {"group": "a"}):
+        with pytest.raises(OptionError, match="counts= stands for y and sample_weight"):
+            model.continue_training(X, counts=COUNTS, epochs=1, progress=False, **more)
+    with pytest.raises(OptionError, match="columns read a table, and counts= holds arrays"):
+        model.continue_training(X, counts=COUNTS, epochs=1, columns=["a"])
+    with pytest.raises(OptionError, match="are for tables that hold their label"):
+        model.continue_training(X, CLICKS > 0, epochs=1, label="a")
+    for source in ("rows.csv", [(X, CLICKS)], lambda: iter([(X, CLICKS)])):
+        with pytest.raises(InputTypeError, match="must be the names of two columns of its tables"):
+            train(source, counts=COUNTS)
+        with pytest.raises(InputTypeError, match="must be the names of two columns of its tables"):
+            model.continue_training(source, counts=COUNTS, epochs=1)
+
+
+def test_names_are_for_tables(tmp_path):
+    names, model = ("clicks", "shown"), train(X, counts=COUNTS, epochs=0)
+    for call in (train, model.partial_fit):
+        with pytest.raises(InputTypeError, match=r"names columns of a table, and X is none \(FieldMatrix\)"):
+            call(X, counts=names)
+    with pytest.raises(InputTypeError, match="names columns of tables: got tuple for batch 0"):
+        train([(X, CLICKS)], counts=names)
+    (tmp_path / "rows.ffm").write_text("1 0:0:1\n")
+    with pytest.raises(OptionError, match=r"columns and counts are for tables, and .* is libffm"):
+        train(tmp_path / "rows.ffm", counts=names)
+    with pytest.raises(InputError, match="the column 'shown' that was named"):
+        train({"a": CLICKS, "clicks": CLICKS}, counts=names)
+    with pytest.raises(OptionError, match="column 'clicks' must have one role"):
+        train({"a": CLICKS, "clicks": CLICKS}, counts=("clicks", "clicks"))
+
+
+def make_log():
+    """A table with counts; the first 10 rows were never shown."""
+    rng = np.random.default_rng(2)
+    table = {"place": rng.choice(["top", "side", "end"], 44), "hour": rng.integers(0, 24, 44)}
+    shown = np.where(np.arange(44) < 10, 0, IMPRESSIONS)
+    return {**table, "clicks": np.minimum(CLICKS, shown), "shown": shown}
+
+
+def in_memory(table, **options):
+    """Trained on arrays."""
+    rows = FieldEncoder().fit_transform({name: table[name] for name in ("place", "hour")})
+    return train(rows, counts=(table["clicks"], table["shown"]), **options)
+
+
+NAMES = "clicks", "shown"
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"class_weight": "balanced"}, {"validation_fraction": 0.25}, {"shuffle": False}]
+)
+def test_a_table_names_its_counts(options):
+    table = make_log()
+    model, want = train(table, counts=NAMES, **options), in_memory(table, **options)
+    assert bits(model) == bits(want)
+    assert [record.metrics for record in model.history] == [record.metrics for record in want.history]
+    assert model.columns.encoder.field_names == ("place", "hour")
+
+
+@pytest.mark.parametrize("length", [1, 7, 44])
+def test_batches_of_tables_name_their_counts(length):
+    table = make_log()
+    batches = [{name: column[lo : lo + length] for name, column in table.items()} for lo in range(0, 44, length)]
+    got = train(batches, counts=NAMES, epochs=1, class_weight="balanced", columns=["place", "hour"])
+    assert bits(got) == bits(in_memory(table, epochs=1, class_weight="balanced"))
+    assert bits(got.continue_training(batches, counts=NAMES, epochs=2, progress=False)) == bits(
+        in_memory(table, epochs=3, class_weight="balanced")
+    )
+    assert bits(train(batches, counts=NAMES, shuffle_rows=8)) == bits(train([table], counts=NAMES, shuffle_rows=8))
+
+
+def test_files_name_their_counts(tmp_path):
+    table = make_log()
+    path = tmp_path / "log.csv"
+    path.write_text(
+        "\n".join([",".join(table), *(",".join(map(str, row)) for row in zip(*table.values(), strict=True))])
+    )
+    model = train(path, counts=NAMES)
+    assert bits(model) == bits(in_memory(table))
+    table["clicks"][20] = 100
+    halves = [{name: column[own] for name, column in table.items()} for own in (slice(15), slice(15, None))]
+    with pytest.raises(InputError, match=r"got 100(\.0)? of .* at row 20"):
+        train(halves, counts=NAMES)
+
+
+def test_a_table_goes_on_with_its_counts():
+    table = make_log()
+    model, want = in_memory(table, epochs=1), in_memory(table, epochs=1)
+    rows = model.columns.encoder.transform({name: table[name] for name in ("place", "hour")})
+    counts = table["clicks"], table["shown"]
+    model.continue_training(table, counts=NAMES, epochs=1, progress=False).partial_fit(table, counts=NAMES)
+    want.continue_training(rows, counts=counts, epochs=1, progress=False).partial_fit(rows, counts=counts)
+    assert bits(model) == bits(want)
+
+
+def test_something_was_shown():
+    table = {**make_log(), "clicks": np.zeros(44), "shown": np.zeros(44)}
+    for given in (table, [table]):
+        with pytest.raises(InputError, match="counts must hold an impression"):
+            train(given, counts=NAMES)
