@@ -13,6 +13,7 @@ from typing import Any
 
 from fwfm_gpu import cli_checks, cli_encode, cli_models, cli_predict, cli_train, cli_tune
 from fwfm_gpu.cli_output import DONE, EXIT_CODES, FAULT, INTERRUPTED, REFUSED, TERMINATED, say
+from fwfm_gpu.cli_words import in_flags
 from fwfm_gpu.errors import FwfmError, MissingExtraError
 from fwfm_gpu.interruption import terminable
 from fwfm_gpu.version import __version__
@@ -142,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def explained(error: BaseException) -> str:
-    """What went wrong; the system's own errors without their numbers."""
+    """What went wrong, in the words of the command line; the system's own errors without their numbers."""
     if (
         isinstance(error, OSError)
         and error.strerror
@@ -150,7 +151,7 @@ def explained(error: BaseException) -> str:
         and not isinstance(error, FwfmError)
     ):
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
-    return str(error) or "out of memory"
+    return in_flags(str(error)) or "out of memory"
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -168,6 +168,11 @@ def train_stream(parsed: Namespace) -> FwFM:
     options, passed = given_flags(parsed, option_flags()), passed_along(parsed)
     if parsed.former is not None:
         raise OptionError("--continue is for rows in memory: with a stream, use --checkpoint and --resume.")
+    if "validation_fraction" in options:
+        raise OptionError(
+            f"{parsed.data}: --validation-fraction holds out rows in memory, and a stream or a converted file stays on "
+            "disk. Put the rows to hold out into a file of their own: --valid FILE."
+        )
     source, told = open_stream(parsed, parsed.data)
     if parsed.valid:
         rows = [path for path in parsed.valid if form_of(path, parsed.format) not in TABLES]

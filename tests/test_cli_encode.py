@@ -147,7 +147,10 @@ def test_a_stream_is_evaluated_on_tables(files, path, capsys):
 def test_what_a_stream_cannot_do(files, tmp_path, path, capsys):
     (tmp_path / "a.ffm").write_text("1 0:0:1\n0 0:1:1\n")
     for arguments, said in (
-        ([files / "train.csv", *COLUMNS, "--validation-fraction", "0.1"], "validation_fraction must be None"),
+        (
+            [files / "train.csv", *COLUMNS, "--validation-fraction", "0.1"],
+            "--validation-fraction holds out rows in memory",
+        ),
         ([files / "train.csv", *COLUMNS, "--continue", "m"], "--continue is for rows in memory"),
         ([tmp_path / "a.ffm", "--valid", tmp_path / "a.ffm"], "a stream is evaluated on CSV, Parquet or Arrow"),
         ([tmp_path / "a.ffm", "--shared-ids", "split"], "are for rows that are read at once"),

@@ -125,7 +125,7 @@ def test_libsvm_and_its_fields(tmp_path, rows, path, name):
 def test_shared_ids_are_split_on_request(tmp_path, path, capsys):
     (tmp_path / "a.ffm").write_text("1 0:1:1 1:1:1\n0 0:2:1 1:1:1\n")
     run("train", tmp_path / "a.ffm", "--out", path, *NUMPY, code=2)
-    assert "shared_ids='split'" in capsys.readouterr().err
+    assert "--shared-ids split" in capsys.readouterr().err
     run("train", tmp_path / "a.ffm", "--shared-ids", "split", "--out", path, *NUMPY)
     assert fwfm_gpu.load(path, device="numpy").columns.feature_names == ("0:1", "0:2", "1:1")
 
@@ -221,12 +221,16 @@ def test_checkpoints(tmp_path, rows, path):
         (["train.csv", "--label", "clicked", "--drop", "sex"], "there is no column 'sex'"),
         (["train.csv", "--label", "clicked", "--columns", "clicked"], "no column is left to learn from"),
         (["train.csv", "--label", "city"], "column 'city' is the label, and is missing at row"),
-        (["train.csv", "--label", "clicked", "--delimiter", "::"], "delimiter must be one ASCII character"),
-        (["train.csv", "--label", "clicked", "--n-factors", "-1"], "n_factors must be a whole number, 0 or above"),
-        (["train.csv", "--label", "clicked", "--device", "tpu"], 'device must be "auto", "cpu"'),
+        (["train.csv", "--label", "clicked", "--delimiter", "::"], "--delimiter must be one ASCII character"),
+        (["train.csv", "--label", "clicked", "--n-factors", "-1"], "--n-factors must be a whole number, 0 or above"),
+        (["train.csv", "--label", "clicked", "--device", "tpu"], '--device must be "auto", "cpu"'),
         (["train.csv", "--label", "clicked", "--out", "no/where"], "there is no folder"),
         (["train.csv", "--label", "clicked", "--out", "."], "that is a folder; name a file in it"),
         (["train.csv", "--label", "clicked", "--learning-rate", "1e30"], "training diverged"),
+        (
+            ["train.csv", "--label", "clicked", "--stream", "--validation-fraction", "0.2"],
+            "train.csv: --validation-fraction holds out rows in memory",
+        ),
         (["a.ffm", "--label", "clicked"], "a.ffm: --label names a column, and libffm has none"),
         (["bad.csv", "--label", "b"], "bad.csv, row 3: Expected 2 columns, got 1"),
         (["a.ffm", "--continue", "train.csv"], "train.csv"),

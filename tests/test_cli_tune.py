@@ -96,7 +96,7 @@ def test_a_space_that_is_none_is_refused(files, space, capsys):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["--trials", "0"], "trials must be a whole number, 1 or above"),
+        (["--trials", "0"], "--trials must be a whole number, 1 or above"),
         (["--space", '{"n_factors": 3}'], "space of n_factors must be a list of choices"),
         (["--out", "no/where"], "there is no folder"),
         (["--test", "nowhere.ffm"], "nowhere.ffm: No such file"),
