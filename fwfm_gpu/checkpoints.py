@@ -142,7 +142,7 @@ class Terms:
             then["epochs"], now["epochs"] = model.options.epochs, settled.options.epochs
         differing = [name for name in now if now[name] != then.get(name)]
         if differing:
-            said = "; ".join(f"{name} was {then.get(name)!r} and is {now[name]!r}" for name in differing)
+            said = "; ".join(f"{name} was {shown(name, then)} and is {shown(name, now)}" for name in differing)
             raise OptionError(f"{path!r} is of a training with other options: {said}. {OTHERWISE}")
         for what, was, is_ in (
             ("loss", model.loss, settled.loss),
@@ -157,6 +157,12 @@ class Terms:
             if was != is_:
                 said = "" if isinstance(was, bytes) else f": {reprlib.repr(was)} then, {reprlib.repr(is_)} now"
                 raise InputError(f"{path!r} is of a training with other {what}{said}. {OTHERWISE}")
+
+
+def shown(name: str, options: Mapping[str, Any]) -> str:
+    """An option for a message; a file keeps no function."""
+    value = options.get(name)
+    return "a function" if value is None and name in ("schedule", "eval_metric") else repr(value)
 
 
 def listed(labels: Labels | None) -> list[Any] | None:

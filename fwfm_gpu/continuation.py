@@ -72,7 +72,7 @@ def read_again(model: FwFM, X: Any, y: Any, given: Given, reading: Reading) -> t
     if y is None and is_table(X):
         X, y, own_weight, own_group = read_table(X, reading)
         return X, y, given.with_columns(own_weight, own_group, model.options)
-    refuse_roles(reading.roles)
+    refuse_roles(X, reading.roles)
     return X, y, given
 
 

@@ -25,6 +25,7 @@ from fwfm_gpu.matrix_reader import (
     places,
     read_dense,
     read_sparse,
+    refuse_unread,
     refuse_value,
     row_numbers,
     starts,
@@ -207,6 +208,7 @@ class FieldMatrix:
         """
         if isinstance(X, FieldMatrix):
             return X._agreeing(fields, field_names, feature_names)
+        refuse_unread(X)
         source = find_source(X)
         if source is not None:
             return _unopened(source, read_columns(source.shape, fields, field_names, feature_names))

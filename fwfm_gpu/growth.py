@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from fwfm_gpu.backends import get_backend
-from fwfm_gpu.errors import InputError
+from fwfm_gpu.errors import InputError, InputTypeError
 from fwfm_gpu.field_matrix import FieldMatrix
+from fwfm_gpu.io.tables import is_table
 from fwfm_gpu.matrix_columns import check_fields, count_fields, read_names
 from fwfm_gpu.model import FwFM
 from fwfm_gpu.model_columns import Columns
@@ -23,6 +24,11 @@ NAMES = ("field_names", "feature_names")
 def grow(model: FwFM, fields: Any, feature_names: Any = None, field_names: Any = None) -> FwFM:
     """``FwFM.grow``: the model is changed when all went well."""
     old = model.columns
+    if is_table(fields):
+        raise InputTypeError(
+            f"a model grows by rows or by bare fields: got a table ({type(fields).__name__}). Pass "
+            "encoder.transform(table) after encoder.partial_fit(table)."
+        )
     if isinstance(fields, FieldMatrix):
         columns = continued(old, Columns.of(fields, old.normalize))
     else:
@@ -91,8 +97,10 @@ def extended(old: Columns, fields: Any, names: dict[str, Any]) -> Columns:
             "a model with an encoder grows by rows: got bare fields. Pass encoder.transform(table) after "
             "encoder.partial_fit(table)."
         )
-    new, _ = check_fields(fields, len(np.atleast_1d(fields)), None)
-    n_fields = max(old.n_fields, int(new.max()) + 1)
+    new = np.zeros(0, old.fields.dtype)
+    if np.size(fields):
+        new, _ = check_fields(fields, len(np.atleast_1d(fields)), None)
+    n_fields = max(old.n_fields, int(new.max(initial=-1)) + 1)
     count_fields(n_fields, None)
     field_names = join_names("field_names", old.field_names, names["field_names"], n_fields - old.n_fields)
     feature_names = join_names("feature_names", old.feature_names, names["feature_names"], len(new))

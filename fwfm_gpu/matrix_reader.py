@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import reprlib
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
@@ -13,7 +15,44 @@ from fwfm_gpu.errors import InputError, InputTypeError, OptionError
 from fwfm_gpu.parameters import Array
 
 __all__ = ["check_ids", "check_indptr", "check_range", "first_true", "index_dtype", "integers", "read_dense"]
-__all__ += ["places", "read_sparse", "refuse_value", "row_numbers", "starts", "value_dtype"]
+__all__ += ["places", "read_sparse", "refuse_unread", "refuse_value", "row_numbers", "starts", "value_dtype"]
+
+
+def refuse_unread(X: Any) -> None:
+    """What names rows, or would give them, and is none: a path, a list of paths, a lazy frame, a data set.
+
+    Raises
+    ------
+    InputTypeError
+        X is such.
+    """
+    first = X[0] if isinstance(X, list | tuple) and len(X) else X
+    if isinstance(first, str | os.PathLike):
+        raise InputTypeError(
+            f"X must hold rows, and {reprlib.repr(first)} is a path or a word: paths are for train, continue_training "
+            "and convert. Load the rows first, with fwfm_gpu.io.read_libffm or as a table with pandas or polars."
+        )
+    refuse_lazy(X)
+
+
+def refuse_lazy(X: Any) -> None:
+    """Frames and data sets whose rows are not in memory, of polars, Dask or pyarrow.
+
+    Raises
+    ------
+    InputTypeError
+        X is such.
+    """
+    kind = type(X)
+    if hasattr(kind, "collect") and hasattr(kind, "columns"):
+        raise InputTypeError(f"X is a lazy frame ({kind.__name__}), which holds no rows yet: pass X.collect().")
+    if hasattr(kind, "compute") and hasattr(kind, "columns"):
+        raise InputTypeError(f"X is a lazy frame ({kind.__name__}), which holds no rows yet: pass X.compute().")
+    if hasattr(kind, "to_table") and hasattr(kind, "scanner"):
+        raise InputTypeError(
+            f"X is a data set ({kind.__name__}), which holds no rows yet: pass X.to_table(), or to train on its files "
+            "as they are read, X.files."
+        )
 
 
 def read_dense(X: Any) -> tuple[Array, Array, Array, int]:

@@ -62,7 +62,8 @@ class FwFM:
     """A Field-weighted Factorization Machine.
 
     Made by ``fwfm_gpu.train`` and ``fwfm_gpu.load``. Prediction may be called from several threads at once, also while
-    another continues training: each call sees the parameters from before or from after.
+    another continues training: each call sees the parameters from before or from after. While one calls `grow`, which
+    changes the columns too, no other may predict.
 
     Attributes
     ----------
@@ -261,7 +262,8 @@ class FwFM:
         """Train on, as if training had never stopped: with the same data, the same bits.
 
         An epoch that was interrupted is finished first and counts as one. The options are those of ``train``; rows held
-        out then are held out again.
+        out then are held out again. No checkpoints are written: for those, pass more epochs and ``resume=`` to
+        ``train``.
 
         Parameters
         ----------
@@ -293,7 +295,15 @@ class FwFM:
         return resume(self, X, y, epochs, given, (label, weight, columns))
 
     def partial_fit(
-        self, X: Any, y: Any = None, *, sample_weight: Any = None, counts: tuple[Any, Any] | None = None
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        label: str | None = None,
+        weight: str | None = None,
+        columns: Iterable[str] | None = None,
+        sample_weight: Any = None,
+        counts: tuple[Any, Any] | None = None,
     ) -> FwFM:
         """One pass over the rows in the order given, all of them for training; nothing is drawn (numerics 8).
 
@@ -302,8 +312,8 @@ class FwFM:
 
         Parameters
         ----------
-        X, y, sample_weight, counts
-            As for ``fwfm_gpu.train``.
+        X, y, label, weight, columns, sample_weight, counts
+            As for ``fwfm_gpu.train``, but that X lies in memory.
 
         Returns
         -------
@@ -318,7 +328,7 @@ class FwFM:
         from fwfm_gpu.continuation import pass_once
         from fwfm_gpu.training import Given
 
-        return pass_once(self, X, y, Given(sample_weight, counts=counts))
+        return pass_once(self, X, y, Given(sample_weight, counts=counts), (label, weight, columns))
 
     top_interactions = interactions.top_interactions
     field_strengths = field_strengths.field_strengths

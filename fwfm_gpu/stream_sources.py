@@ -26,6 +26,7 @@ from fwfm_gpu.io.file_kinds import DataFiles, find_files
 from fwfm_gpu.io.grammar import LIBFFM, LIBSVM
 from fwfm_gpu.io.table_parts import column_of, height, names_of, only
 from fwfm_gpu.io.tables import is_table
+from fwfm_gpu.matrix_reader import refuse_lazy
 
 if TYPE_CHECKING:
     from fwfm_gpu.model_columns import Columns as ModelColumns
@@ -292,6 +293,7 @@ def open_source(source: Any, roles: Roles, fields: Any = None) -> Source:
     InputError, InputTypeError, OptionError, OSError
         It cannot be one.
     """
+    refuse_lazy(source)
     if not is_source(source, None):
         raise InputTypeError(
             f"a source must be a path, a list of paths, or an iterable of batches: got {type(source).__name__}."

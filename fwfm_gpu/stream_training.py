@@ -17,6 +17,7 @@ from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.io.table_parts import names_of
 from fwfm_gpu.io.tables import is_table
 from fwfm_gpu.labels import Labels, choose_loss, encode_targets, refuse_count
+from fwfm_gpu.matrix_reader import refuse_lazy
 from fwfm_gpu.model import Trained
 from fwfm_gpu.options import Options, check_integer
 from fwfm_gpu.parameters import Array
@@ -206,14 +207,17 @@ def refuse_beside_counts(loss: str, passed: Mapping[str, Any]) -> None:
         raise OptionError(f'counts= needs loss="logistic" (or "auto"): clicks are one of two labels; got {loss!r}.')
 
 
-def refuse_roles(roles: Roles, encoder: Any = None) -> None:
+def refuse_roles(X: Any, roles: Roles, encoder: Any = None) -> None:
     """Columns of a table are named, and X is none, or does not hold its label.
 
     Raises
     ------
     OptionError
         Always, where any is.
+    InputTypeError
+        X is a frame whose rows are not in memory.
     """
+    refuse_lazy(X)
     if roles.given or encoder is not None:
         raise OptionError(
             "label, weight, columns, encoder, and names in group or counts are for tables that hold their label, and "

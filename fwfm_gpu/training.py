@@ -304,7 +304,7 @@ def train(
         X, y, own_weight, own_group = read_table(X, reading)
         given = given.with_columns(own_weight, own_group, options)
     else:
-        refuse_roles(reading.roles, encoder)
+        refuse_roles(X, reading.roles, encoder)
     return start(X, y, fields, options, given)
 
 

@@ -167,6 +167,13 @@ def test_rates_follow_their_schedule(schedule, place):
             train(X, y, resume=place, **{**options, "epochs": 6})
 
 
+def test_a_function_is_called_one(place):
+    X, y = make_rows()
+    train(X, y, checkpoint=place, epochs=1, schedule=lambda epoch, epochs: 1)
+    with pytest.raises(OptionError, match="schedule was a function and is 'constant'"):
+        train(X, y, resume=place, epochs=1)
+
+
 def test_fewer_epochs_than_are_begun_are_refused(place):
     X, y = make_rows()
     killed(X, y, KillAt(8), checkpoint=place, checkpoint_every=1, epochs=3)

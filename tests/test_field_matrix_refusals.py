@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from field_matrices import DENSE, FORMATS, names, raw, raw_coo
 from scipy import sparse
 
+import fwfm_gpu
 from fwfm_gpu.errors import InputError, InputTypeError
 from fwfm_gpu.field_matrix import FieldMatrix
 
@@ -123,7 +125,6 @@ def test_unusable_shapes_are_refused(X, message):
         np.array([[1j]], object),
         [[10**400]],
         {"a": 1},
-        "text",
         np.array([["2020-01-01"]], "datetime64[D]"),
         sparse.csr_array([[1j]]),
         sparse.coo_array([[1j]]),
@@ -163,3 +164,45 @@ def test_index_arrays_must_be_integers(bad):
     else:
         with pytest.raises(InputTypeError, match=f"{next(iter(bad))} must be integers, got float64"):
             FieldMatrix.from_matrix(X)
+
+
+@pytest.mark.parametrize("path", ["rows.csv", Path("rows.csv"), ["a.csv", "b.csv"], (Path("a.csv"),)])
+def test_a_path_holds_no_rows(path):
+    with pytest.raises(InputTypeError, match=r"'(rows|a)\.csv'.* is a path .* Load the rows first"):
+        FieldMatrix.from_matrix(path)
+
+
+def test_every_door_refuses_a_path():
+    model = fwfm_gpu.train(DENSE, [0, 1, 0], epochs=1, device="numpy", progress=False)
+    doors = [
+        model.predict,
+        model.predict_proba,
+        model.decision_function,
+        model.explain,
+        lambda X: model.partial_fit(X, [0, 1, 0]),
+        lambda X: fwfm_gpu.evaluate(model, X, [0, 1, 0]),
+        lambda X: fwfm_gpu.train(DENSE, [0, 1, 0], eval_set=(X, [0, 1]), device="numpy", progress=False),
+    ]
+    for door in doors:
+        with pytest.raises(
+            InputTypeError, match="is a path or a word: paths are for train, continue_training and convert"
+        ):
+            door("rows.csv")
+
+
+def test_a_lazy_frame_holds_no_rows_yet(tmp_path):
+    polars = pytest.importorskip("polars", reason="polars is missing")
+    dataset = pytest.importorskip("pyarrow.dataset", reason="pyarrow is missing")
+    (tmp_path / "rows.csv").write_text("a,y\n1,0\n2,1\n")
+    lazy, data = polars.scan_csv(tmp_path / "rows.csv"), dataset.dataset(tmp_path / "rows.csv", format="csv")
+    for X, words in ((lazy, r"pass X\.collect\(\)"), (data, r"pass X\.to_table\(\), .* X\.files")):
+        for named in ({}, {"label": "y"}):
+            with pytest.raises(InputTypeError, match=words):
+                fwfm_gpu.train(X, device="numpy", progress=False, **named)
+        with pytest.raises(InputTypeError, match=words):
+            FieldMatrix.from_matrix(X)
+    options = {"label": "y", "device": "numpy", "progress": False, "epochs": 1}
+    assert (
+        fwfm_gpu.train(data.files, **options).fingerprint()
+        == fwfm_gpu.train(tmp_path / "rows.csv", **options).fingerprint()
+    )

@@ -145,3 +145,17 @@ def test_rows_of_other_names_are_refused():
     wide = FieldMatrix.from_matrix(np.eye(6), [*OLD, 0], field_names=["a", "b"], feature_names=list("vwXyzp"))
     with pytest.raises(InputError, match=r"expected 'x' at feature_names\[2\], got 'X'"):
         train(named, y).grow(wide)
+
+
+def test_nothing_to_grow_by_changes_nothing():
+    model = fwfm_gpu.train(np.eye(4), [0, 1, 0, 1], device="numpy", progress=False)
+    before = bits(model)
+    assert bits(model.grow([])) == before
+    assert bits(model.grow(np.zeros(0, int))) == before
+    assert bits(model.continue_training(np.eye(4), [0, 1, 0, 1], epochs=0, progress=False)) == before
+
+
+def test_a_table_is_encoded_first():
+    model = fwfm_gpu.train(np.eye(4), [0, 1, 0, 1], device="numpy", progress=False)
+    with pytest.raises(InputTypeError, match=r"got a table \(dict\)\. Pass encoder\.transform\(table\) after"):
+        model.grow({"a": [1]})

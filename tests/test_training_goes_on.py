@@ -150,3 +150,19 @@ def test_another_numpy_version_is_warned_of_where_something_is_drawn(options, wa
         model.continue_training(X, y, epochs=1, progress=False)
         assert not recwarn.list
     assert model.trained.numpy_version == np.__version__
+
+
+def test_a_pass_over_a_table_that_holds_its_label():
+    table = {"a": np.array(["x", "y", "z", "x"] * 5), "w": np.linspace(0, 2, 20), "y": np.arange(20) % 3 % 2}
+    named = {"label": "y", "weight": "w"}
+    model = fwfm_gpu.train(table, device="numpy", progress=False, epochs=1, **named)
+    want = fwfm_gpu.train(table, device="numpy", progress=False, epochs=1, **named)
+    rows = want.columns.encoder.transform({"a": table["a"]})
+    want.partial_fit(rows, table["y"], sample_weight=table["w"])
+    assert bits(model.partial_fit(table, **named)) == bits(want)
+    want.partial_fit(rows, table["y"])
+    assert bits(model.partial_fit(table, label="y", columns=["a"])) == bits(want)
+    with pytest.raises(OptionError, match="label must name the column"):
+        model.partial_fit(table)
+    with pytest.raises(OptionError, match="are for tables that hold their label"):
+        model.partial_fit(rows, table["y"], label="y")
