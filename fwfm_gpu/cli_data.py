@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from fwfm_gpu.cli_encoder import encoder_for, make_encoder
+from fwfm_gpu.cli_encoded import iterate_encoded, read_encoded
+from fwfm_gpu.cli_encoder import encoder_for, fitted_encoder, kinds_asked, kinds_of
 from fwfm_gpu.cli_flags import add_flags, flags_of, list_of_words, path_argument
 from fwfm_gpu.columns import Column
 from fwfm_gpu.encoding import FieldEncoder
@@ -45,7 +46,6 @@ FORMS = {
     "svmlight": "libsvm",
 }
 PACKED = re.compile(r"\.(gz|bz2|zst|lz4)$")
-EXACT = 2**53  # float64 holds all integers up to it
 TABLES = ("csv", "parquet", "arrow")
 
 
@@ -203,6 +203,9 @@ def read_examples(parsed: Namespace, path: str, like: FieldEncoder | None = None
     form = form_of(path, parsed.format)
     if form not in TABLES:
         refuse_columns(parsed, path, form)
+        if form == "encoded":
+            whole = read_encoded(path)
+            return Examples(whole.rows, whole.y, whole.weight, whole.group)
         rows, y = read_row_file(source_of(path), row_format(parsed, form))
         return Examples(rows, as_labels(y))
     kinds = kinds_asked(parsed) if like is None else kinds_of(like)
@@ -233,28 +236,47 @@ class TableBatches:
 
 def open_stream(parsed: Namespace, path: str) -> tuple[Any, dict[str, Any]]:
     """A file to be read while it is trained on or converted: the source, and what to say of its columns."""
-    form = form_of(path, parsed.format)
+    form, like = form_of(path, parsed.format), getattr(parsed, "like", None)
     if form not in TABLES:
         refuse_columns(parsed, path, form)
+        if like:
+            raise OptionError(f"{path}: --like is for CSV, Parquet and Arrow, and this is {form}. Leave it out.")
         if parsed.shared_ids != "error" or parsed.zero_based != "auto":
             raise OptionError("--shared-ids and --zero-based are for rows that are read at once, not for streams.")
         fields = row_format(parsed, form).fields
         return path, {} if fields is None else {"fields": fields}
     if path == "-":
         raise OptionError("standard input cannot be read more than once: write it to a file first.")
+    fitted = fitted_encoder(like) if like else None
     kinds = kinds_asked(parsed) | dict.fromkeys(getattr(parsed, "numeric", ()), "numbers")
+    kinds = kinds if fitted is None else kinds_of(fitted)
     file = open_table_file(path, form, dialect_of(parsed, path, kinds))
     roles = {role: getattr(parsed, role, None) for role in ("label", "weight", "group")}
-    features = feature_columns(parsed, file, roles)
+    features = feature_columns(parsed, file, roles) if fitted is None else known_columns(file, fitted, roles)
     named = {name for name in roles.values() if name}
-    encoder = encoder_for(parsed, features, file.iterate)
+    encoder = encoder_for(parsed, features, file.iterate) if fitted is None else fitted
     told = {role: name for role, name in roles.items() if name} | {"columns": features, "encoder": encoder}
     return TableBatches(file, {*features, *named}), told
 
 
-def read_like(parsed: Namespace, path: str, rows: FieldMatrix) -> Examples:
-    """Another whole file, its rows in the columns of those read before; what is not known there is left out."""
+def known_columns(file: TableFile, encoder: FieldEncoder, roles: dict[str, str | None]) -> list[str]:
+    """The columns that an encoder knows; all that are needed are there."""
+    if "label" in roles and roles["label"] is None:
+        raise OptionError(f"{file.name}: which column is to be predicted? Say --label COLUMN.")
+    for name in [*encoder.column_names, *(name for name in roles.values() if name)]:
+        if name not in file.names:
+            raise InputError(f"{file.name}: there is no column {name!r}. There are: {', '.join(file.names[:30])}.")
+    return list(encoder.column_names)
+
+
+def read_like(parsed: Namespace, path: str, rows: Any) -> Examples:
+    """Another whole file, its rows in the columns of others (FieldMatrix or Columns); the unknown is left out."""
     form = form_of(path, parsed.format)
+    if form == "encoded":
+        whole = read_encoded(path, rows)
+        return Examples(whole.rows, whole.y, whole.weight, whole.group)
+    if form in TABLES and rows.encoder is None:
+        raise InputError(f"{path}: {parsed.data} holds rows without an encoder, so a table cannot be read like it.")
     if form not in TABLES:
         found, y, unknown = read_known_rows(source_of(path), form, rows)
         return Examples(found, as_labels(y), unknown=unknown)
@@ -263,9 +285,17 @@ def read_like(parsed: Namespace, path: str, rows: FieldMatrix) -> Examples:
 
 
 def refuse_columns(parsed: Namespace, path: str, form: str) -> None:
-    """Options that name columns, where there are none."""
+    """Options that name columns, where there are none, unless a table beside the file has them."""
+    valid, test = getattr(parsed, "valid", None), getattr(parsed, "test", None)
+    beside = [other for other in [*(valid if isinstance(valid, list) else [valid]), test] if other]
+    beside = [other for other in beside if form_of(other, parsed.format) in TABLES]
     for name in ("label", "weight", "group", "columns", "drop"):
-        if getattr(parsed, name, None):
+        if getattr(parsed, name, None) and not (beside and name in ("label", "weight", "group")):
+            if form == "encoded":
+                raise OptionError(
+                    f"{path}: --{name} names a column, and a converted file has none: it holds what convert was told. "
+                    "Leave it out."
+                )
             raise OptionError(
                 f"{path}: --{name} names a column, and {form} has none: its labels stand in front. Leave it out, or "
                 "say --format."
@@ -318,26 +348,6 @@ def as_labels(y: Array) -> Array:
     return y.astype(np.int64) if np.array_equal(y, np.trunc(y)) and len(np.unique(y)) == 2 else y
 
 
-def kinds_asked(parsed: Namespace) -> dict[str, str]:
-    """Which columns of text have to stay text: a hash of 007 is not that of 7, and 1|2 is cut."""
-    options = make_encoder(parsed) if hasattr(parsed, "hashed") or hasattr(parsed, "multi") else FieldEncoder()
-    return dict.fromkeys([*(options.hashed or ()), *(options.multi or ())], "strings")
-
-
-def kinds_of(encoder: FieldEncoder | None) -> dict[str, str]:
-    """How columns of text have to be read for an encoder, whatever they look like in this file."""
-    kinds = {}
-    for field in () if encoder is None else encoder.fields:
-        family, vocabulary = getattr(field, "family", None), getattr(field, "vocabulary", None)
-        if field.kind == "hashed" or getattr(field, "separator", None) is not None:
-            family = "strings"
-        if family == "numbers" and vocabulary is not None and vocabulary.dtype.kind == "i":
-            family = "integers" if np.abs(vocabulary).max(initial=0) > EXACT else family
-        if family in ("strings", "numbers", "integers", "booleans"):
-            kinds[field.column] = family
-    return kinds
-
-
 def iterate_examples(parsed: Namespace, model: FwFM, keep: list[str] | None = None) -> Iterator[Examples]:
     """A file for a model, some rows at a time.
 
@@ -349,6 +359,12 @@ def iterate_examples(parsed: Namespace, model: FwFM, keep: list[str] | None = No
     form, encoder = form_of(parsed.data, parsed.format), model.columns.encoder
     if form not in TABLES:
         refuse_columns(parsed, parsed.data, form)
+        if form == "encoded":
+            if keep:
+                raise OptionError(f"{parsed.data}: --keep copies columns, and a converted file has none. Leave it out.")
+            for chunk in iterate_encoded(parsed.data, model.columns):
+                yield Examples(chunk.X, chunk.y, chunk.weight, chunk.group)
+            return
         if encoder is not None:
             raise InputError(
                 f"{parsed.data}: the model was trained on a table with the columns {', '.join(encoder.column_names)}, "
@@ -366,9 +382,7 @@ def iterate_examples(parsed: Namespace, model: FwFM, keep: list[str] | None = No
     kinds = dict.fromkeys(keep or (), "strings") | kinds_of(encoder) | label_kind(model, roles["label"])
     kinds |= {roles["weight"]: "numbers"} if roles["weight"] else {}
     file = open_table_file(source_of(parsed.data), form, dialect_of(parsed, parsed.data, kinds))
-    for name in [*encoder.column_names, *(name for name in roles.values() if name), *(keep or ())]:
-        if name not in file.names:
-            raise InputError(f"{file.name}: there is no column {name!r}. There are: {', '.join(file.names[:30])}.")
+    known_columns(file, encoder, {name: name for name in (*roles.values(), *(keep or ())) if name})
     for table in file.iterate({*encoder.column_names, *(name for name in roles.values() if name), *(keep or ())}):
         parts = vectors(file.name, table, roles)
         kept = {name: [as_written(value) for value in table.column(name).to_pylist()] for name in keep or ()}

@@ -19,16 +19,15 @@ from fwfm_gpu.cli_data import (
     read_examples,
     rows_of,
 )
+from fwfm_gpu.cli_encoder import fitted_encoder
 from fwfm_gpu.cli_flags import FILE, path_argument
 from fwfm_gpu.cli_output import DONE, Remarks, add_json, file_size, print_json, print_lines, say
 from fwfm_gpu.cli_train import check_target
 from fwfm_gpu.encoded_file_writing import convert
-from fwfm_gpu.encoding import FieldEncoder
 from fwfm_gpu.errors import InputError, OptionError
 from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.io import write_libffm, write_libsvm
 from fwfm_gpu.labels import Labels, choose_loss, encode_targets
-from fwfm_gpu.model_document import load
 from fwfm_gpu.parameters import Array
 
 __all__ = ["CONVERT_EXAMPLE", "ENCODE_EXAMPLE", "add_convert", "add_encode"]
@@ -45,7 +44,8 @@ places in sorted order. What is printed says how each column was taken, and how 
 CONVERT_EXAMPLE = """\
 examples:
   fwfm-gpu convert clicks.csv --label clicked --out clicks.rows
-  fwfm-gpu train clicks.rows --out model.fwfm
+  fwfm-gpu convert later.csv --label clicked --like clicks.rows --out later.rows
+  fwfm-gpu train clicks.rows --valid later.rows --out model.fwfm
 
 The file is mapped, not read: training starts at once, whatever its size, and memory does not grow with it. CSV, Parquet
 and Arrow files are encoded on the way, and the encoder is kept in the file and in the models trained on it.
@@ -59,7 +59,7 @@ def add_encode(parser: ArgumentParser) -> None:
     path_argument(
         parser, "--out", required=True, metavar="FILE", help=".ffm or .svm, .gz to pack it; a folder for several files"
     )
-    path_argument(parser, "--like", metavar="MODEL", help="encode as this model does, instead of learning anew")
+    add_like(parser)
     add_json(parser)
     columns = add_roles(parser)
     add_encoding(parser, columns)
@@ -71,6 +71,7 @@ def add_convert(parser: ArgumentParser) -> None:
     """The options of ``fwfm-gpu convert``."""
     add_data(parser, "CSV, Parquet, Arrow, libffm or libsvm")
     path_argument(parser, "--out", required=True, metavar="FILE", help="where the rows are written")
+    add_like(parser)
     add_json(parser)
     columns = add_roles(parser)
     add_encoding(parser, columns)
@@ -78,10 +79,16 @@ def add_convert(parser: ArgumentParser) -> None:
     parser.set_defaults(run=run_convert)
 
 
+def add_like(parser: ArgumentParser) -> None:
+    """What to encode like."""
+    words = "encode as this model or converted file was, instead of learning anew"
+    path_argument(parser, "--like", metavar="FILE", help=words)
+
+
 def run_encode(parsed: Namespace) -> int:
     """A report, and a file of rows for each file."""
     targets = target_files(parsed)
-    encoder = None if parsed.like is None else encoder_of(parsed.like)
+    encoder = None if parsed.like is None else fitted_encoder(parsed.like)
     told: list[dict[str, Any]] = []
     known: tuple[str, Labels | None] | None = None
     with Remarks():
@@ -120,14 +127,6 @@ def target_files(parsed: Namespace) -> list[str]:
     if len(set(targets)) < len(targets):
         raise OptionError(f"files of one name cannot go to one folder: {', '.join(parsed.data)}.")
     return targets
-
-
-def encoder_of(path: str) -> FieldEncoder:
-    """The encoder of a model's file."""
-    encoder = load(path, device="numpy").columns.encoder
-    if encoder is None:
-        raise InputError(f"{path}: this model was trained on rows without an encoder.")
-    return encoder
 
 
 def numbers_of(y: Any, known: tuple[str, Labels | None] | None) -> tuple[Array, tuple[str, Labels | None]]:

@@ -231,7 +231,7 @@ class Scored:
 
 def score_file(model: FwFM, parsed: Namespace) -> Scored:
     """The file in parts: only scores, targets, weights and groups are kept."""
-    parts: list[tuple[Array, ...]] = []
+    parts: list[tuple[Array | None, ...]] = []
     unknown = 0
     with Remarks():
         for examples in iterate_examples(parsed, model):
@@ -239,12 +239,11 @@ def score_file(model: FwFM, parsed: Namespace) -> Scored:
                 raise OptionError(f"{parsed.data}: which column holds the truth? Say --label COLUMN.")
             s = model.decision_function(examples.X)
             y, _ = encode_targets(examples.y, model.loss, model.labels)
-            more = (part for part in (examples.weight, examples.group) if part is not None)
-            parts.append((s if model.loss == "softmax" else s[:, None], y, *more))
+            parts.append((s if model.loss == "softmax" else s[:, None], y, examples.weight, examples.group))
             unknown += examples.unknown
     if not parts:
         raise InputError(f"{parsed.data}: expected at least one row, got none.")
-    s, y, *more_columns = (np.concatenate(column) for column in zip(*parts, strict=True))
-    weight = more_columns.pop(0) if parsed.weight else None
-    group = more_columns.pop(0) if parsed.group else None
-    return Scored(s, y, row_weights(y, model.labels, weight, None), read_group(group, len(y)), unknown)
+    columns: list[Any] = [None if part[0] is None else np.concatenate(part) for part in zip(*parts, strict=True)]
+    s, truth, weight, group = columns
+    weight = row_weights(truth, model.labels, weight, None)
+    return Scored(s, truth, weight, read_group(group, len(truth)), unknown)

@@ -28,6 +28,7 @@ from fwfm_gpu.cli_data import (
 )
 from fwfm_gpu.cli_flags import Flag, add_flags, flags_of, given_flags, path_argument
 from fwfm_gpu.cli_output import DONE, Remarks, add_json, file_size, log_lines, print_json, print_lines, say
+from fwfm_gpu.encoded_file import open_encoded
 from fwfm_gpu.errors import OptionError
 from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.model import FwFM
@@ -174,7 +175,10 @@ def train_stream(parsed: Namespace) -> FwFM:
             "disk. Put the rows to hold out into a file of their own: --valid FILE."
         )
     source, told = open_stream(parsed, parsed.data)
-    if parsed.valid:
+    if parsed.valid and form_of(parsed.data, parsed.format) == "encoded":
+        columns = open_encoded(parsed.data).survey.columns
+        passed["eval_set"] = several(parsed, [read_like(parsed, path, columns) for path in parsed.valid])
+    elif parsed.valid:
         rows = [path for path in parsed.valid if form_of(path, parsed.format) not in TABLES]
         if rows:
             raise OptionError(f"--valid {rows[0]}: a stream is evaluated on CSV, Parquet or Arrow; use evaluate after.")

@@ -98,7 +98,7 @@ def test_what_cannot_be_encoded(files, tmp_path, path, capsys):
         ([tmp_path / "a.ffm", "--out", tmp_path / "b.ffm"], "these are rows already"),
         (
             [files / "train.csv", *COLUMNS, "--like", path, "--out", tmp_path / "b"],
-            "trained on rows without an encoder",
+            "expected an encoder, and its rows had none",
         ),
         ([files / "train.csv", tmp_path / "train.csv", *COLUMNS, "--out", tmp_path / "c"], "files of one name"),
         ([files / "train.csv", *COLUMNS, "--out", tmp_path / "no" / "b"], "there is no folder"),
