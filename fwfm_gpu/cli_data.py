@@ -7,16 +7,17 @@ import os
 import re
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from fwfm_gpu.cli_encoded import iterate_encoded, read_encoded
 from fwfm_gpu.cli_encoder import encoder_for, fitted_encoder, kinds_asked, kinds_of
-from fwfm_gpu.cli_flags import add_flags, flags_of, list_of_words, path_argument
+from fwfm_gpu.cli_flags import Flag, add_flags, flags_of, given_flags, list_of_words, path_argument
 from fwfm_gpu.columns import Column
 from fwfm_gpu.encoding import FieldEncoder
 from fwfm_gpu.errors import FwfmError, InputError, InputTypeError, OptionError
@@ -120,11 +121,11 @@ def add_parsing(parser: Any) -> None:
     )
 
 
-def add_encoding(parser: Any, group: Any) -> None:
-    """Which columns, and how they become features."""
+def add_encoding(parser: Any, group: Any, more: Mapping[str, Flag] = MappingProxyType({})) -> None:
+    """Which columns, and how they become features; more flags on that are the command's own."""
     group.add_argument("--columns", type=list_of_words, help="only these columns (default: all others)")
     group.add_argument("--drop", type=list_of_words, metavar="COLUMNS", help="all columns but these")
-    add_flags(parser.add_argument_group("encoding of columns"), flags_of(FieldEncoder).values())
+    add_flags(parser.add_argument_group("encoding of columns"), [*flags_of(FieldEncoder).values(), *more.values()])
 
 
 def form_of(path: str, given: str | None) -> str:
@@ -239,6 +240,8 @@ def open_stream(parsed: Namespace, path: str) -> tuple[Any, dict[str, Any]]:
     form, like = form_of(path, parsed.format), getattr(parsed, "like", None)
     if form not in TABLES:
         refuse_columns(parsed, path, form)
+        if hasattr(parsed, "fit_rows"):
+            raise OptionError(f"{path}: --fit-rows is for CSV, Parquet and Arrow, and this is {form}. Leave it out.")
         if like:
             raise OptionError(f"{path}: --like is for CSV, Parquet and Arrow, and this is {form}. Leave it out.")
         if parsed.shared_ids != "error" or parsed.zero_based != "auto":
@@ -248,6 +251,8 @@ def open_stream(parsed: Namespace, path: str) -> tuple[Any, dict[str, Any]]:
     if path == "-":
         raise OptionError("standard input cannot be read more than once: write it to a file first.")
     fitted = fitted_encoder(like) if like else None
+    if like and hasattr(parsed, "fit_rows"):
+        raise OptionError("--fit-rows is for columns that are learned, and --like takes those of another file.")
     kinds = kinds_asked(parsed) | dict.fromkeys(getattr(parsed, "numeric", ()), "numbers")
     kinds = kinds if fitted is None else kinds_of(fitted)
     file = open_table_file(path, form, dialect_of(parsed, path, kinds))
@@ -256,7 +261,7 @@ def open_stream(parsed: Namespace, path: str) -> tuple[Any, dict[str, Any]]:
     named = {name for name in roles.values() if name}
     encoder = encoder_for(parsed, features, file.iterate) if fitted is None else fitted
     told = {role: name for role, name in roles.items() if name} | {"columns": features, "encoder": encoder}
-    return TableBatches(file, {*features, *named}), told
+    return TableBatches(file, {*features, *named}), told | given_flags(parsed, ("fit_rows",))
 
 
 def known_columns(file: TableFile, encoder: FieldEncoder, roles: dict[str, str | None]) -> list[str]:

@@ -20,7 +20,7 @@ from fwfm_gpu.cli_data import (
     rows_of,
 )
 from fwfm_gpu.cli_encoder import fitted_encoder
-from fwfm_gpu.cli_flags import FILE, path_argument
+from fwfm_gpu.cli_flags import FILE, flags_of, path_argument
 from fwfm_gpu.cli_output import DONE, Remarks, add_json, file_size, print_json, print_lines, say
 from fwfm_gpu.cli_train import check_target
 from fwfm_gpu.encoded_file_writing import convert
@@ -74,7 +74,7 @@ def add_convert(parser: ArgumentParser) -> None:
     add_like(parser)
     add_json(parser)
     columns = add_roles(parser)
-    add_encoding(parser, columns)
+    add_encoding(parser, columns, flags_of(convert, ("fit_rows",)))
     add_parsing(parser)
     parser.set_defaults(run=run_convert)
 

@@ -54,6 +54,7 @@ WORDS = {
     "min_count": "a category in fewer rows shares a feature with its like",
     "unknown": "values that training did not see: as the rare ones, no feature, or an error",
     "numeric_as": "numbers as bins, as one standardised value, or both",
+    "fit_rows": "rows of a stream, at most, that columns are learned from: every second, fourth, ... where it has more",
     "bins": "ranges that a numeric column is cut into",
     "hashed": "columns to hash, without a vocabulary: user,item, or user=65536 with their numbers of buckets",
     "n_buckets": "of each hashed column that is given without a number",

@@ -47,6 +47,7 @@ examples:
 
 The same data, options and seed give the same model to the bit, on every device.
 """
+FIT_ROWS = ("fit_rows",)
 CHECKPOINTS = ("checkpoint", "checkpoint_every", "resume")
 ENGINES = {
     "numpy": "NumPy",
@@ -103,7 +104,7 @@ def add_train(parser: ArgumentParser) -> None:
         "--stream", action="store_true", help="read rows while they are trained on, for files larger than memory"
     )
     columns = add_roles(parser)
-    add_encoding(parser, columns)
+    add_encoding(parser, columns, flags_of(train, FIT_ROWS))
     add_parsing(parser)
     held = add_options(parser)["held-out rows"]
     path_argument(
@@ -144,6 +145,8 @@ def run_train(parsed: Namespace) -> int:
 def train_rows(parsed: Namespace) -> FwFM:
     """A model of rows in memory."""
     options, passed = given_flags(parsed, option_flags()), passed_along(parsed)
+    if given_flags(parsed, FIT_ROWS):
+        raise OptionError("--fit-rows is for streams: rows in memory are all learned from. Leave it out, or --stream.")
     former = None if parsed.former is None else load(parsed.former)
     encoder = None if former is None else former.columns.encoder
     examples = read_examples(parsed, parsed.data, encoder)

@@ -138,6 +138,17 @@ def test_rows_are_converted_too(tmp_path, path, capsys):
     np.testing.assert_array_equal(got.parameters.V, want.parameters.V)
 
 
+def test_columns_are_learned_from_so_many_rows_of_a_stream(files, tmp_path, path):
+    given = [files / "train.csv", *COLUMNS, "--fit-rows", "40"]
+    run("train", *given, "--stream", "--out", path, *NUMPY)
+    run("convert", *given, "--out", tmp_path / "rows")
+    run("train", tmp_path / "rows", "--out", tmp_path / "converted", *NUMPY)
+    sample = {name: column[::4] for name, column in make_table(1).items() if name in ("city", "age")}  # 38 of 150
+    want = fwfm_gpu.FieldEncoder().fit(sample).get_feature_names_out().tolist()
+    for model in (path, tmp_path / "converted"):
+        assert fwfm_gpu.load(model, device="numpy").columns.encoder.get_feature_names_out().tolist() == want
+
+
 def test_a_stream_is_evaluated_on_tables(files, path, capsys):
     given = ["--stream", "--valid", files / "test.csv", "--json", "--patience", "1"]
     run("train", files / "train.csv", *COLUMNS, "--out", path, *given, *NUMPY)
@@ -153,6 +164,7 @@ def test_what_a_stream_cannot_do(files, tmp_path, path, capsys):
         ),
         ([files / "train.csv", *COLUMNS, "--continue", "m"], "--continue is for rows in memory"),
         ([tmp_path / "a.ffm", "--valid", tmp_path / "a.ffm"], "a stream is evaluated on CSV, Parquet or Arrow"),
+        ([tmp_path / "a.ffm", "--fit-rows", "9"], "--fit-rows is for CSV, Parquet and Arrow, and this is libffm"),
         ([tmp_path / "a.ffm", "--shared-ids", "split"], "are for rows that are read at once"),
         (["-", *COLUMNS], "standard input cannot be read more than once"),
     ):

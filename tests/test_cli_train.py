@@ -231,6 +231,8 @@ def test_checkpoints(tmp_path, rows, path):
             ["train.csv", "--label", "clicked", "--stream", "--validation-fraction", "0.2"],
             "train.csv: --validation-fraction holds out rows in memory",
         ),
+        (["train.csv", "--label", "clicked", "--fit-rows", "9"], "--fit-rows is for streams"),
+        (["train.csv", "--label", "clicked", "--fit-rows", "0", "--stream"], "--fit-rows must be a whole number"),
         (["a.ffm", "--label", "clicked"], "a.ffm: --label names a column, and libffm has none"),
         (["bad.csv", "--label", "b"], "bad.csv, row 3: Expected 2 columns, got 1"),
         (["a.ffm", "--continue", "train.csv"], "train.csv"),
