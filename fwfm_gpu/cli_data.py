@@ -22,6 +22,7 @@ from fwfm_gpu.columns import Column
 from fwfm_gpu.encoding import FieldEncoder
 from fwfm_gpu.errors import FwfmError, InputError, InputTypeError, OptionError
 from fwfm_gpu.field_matrix import FieldMatrix
+from fwfm_gpu.interruption import raise_again
 from fwfm_gpu.io.file_kinds import find_files
 from fwfm_gpu.io.row_files import RowFormat, iterate_known_rows, read_known_rows, read_row_file
 from fwfm_gpu.io.table_files import Dialect, TableFile, open_table_file
@@ -232,7 +233,9 @@ class TableBatches:
     columns: set[str]
 
     def __iter__(self) -> Iterator[Any]:
-        return self.file.iterate(self.columns)
+        for table in self.file.iterate(self.columns):
+            raise_again()
+            yield table
 
 
 def open_stream(parsed: Namespace, path: str) -> tuple[Any, dict[str, Any]]:
@@ -376,6 +379,7 @@ def iterate_examples(parsed: Namespace, model: FwFM, keep: list[str] | None = No
                 f"and this is {form}. Pass a CSV or Parquet file with these columns."
             )
         for rows, y, unknown in iterate_known_rows(source_of(parsed.data), form, model.columns):
+            raise_again()
             yield Examples(rows, y, unknown=unknown)
         return
     if encoder is None:
@@ -389,6 +393,7 @@ def iterate_examples(parsed: Namespace, model: FwFM, keep: list[str] | None = No
     file = open_table_file(source_of(parsed.data), form, dialect_of(parsed, parsed.data, kinds))
     known_columns(file, encoder, {name: name for name in (*roles.values(), *(keep or ())) if name})
     for table in file.iterate({*encoder.column_names, *(name for name in roles.values() if name), *(keep or ())}):
+        raise_again()
         parts = vectors(file.name, table, roles)
         kept = {name: [as_written(value) for value in table.column(name).to_pylist()] for name in keep or ()}
         yield Examples(table, parts["label"], parts["weight"], parts["group"], kept)

@@ -26,6 +26,7 @@ from fwfm_gpu.cli_train import check_target
 from fwfm_gpu.encoded_file_writing import convert
 from fwfm_gpu.errors import InputError, OptionError
 from fwfm_gpu.field_matrix import FieldMatrix
+from fwfm_gpu.interruption import raise_again
 from fwfm_gpu.io import write_libffm, write_libsvm
 from fwfm_gpu.labels import Labels, choose_loss, encode_targets
 from fwfm_gpu.parameters import Array
@@ -94,6 +95,7 @@ def run_encode(parsed: Namespace) -> int:
     with Remarks():
         for path, target in zip(parsed.data, targets, strict=True):
             examples = read_examples(parsed, path, encoder)
+            raise_again()
             if isinstance(examples.X, FieldMatrix):
                 raise InputError(f"{path}: these are rows already; encode takes CSV, Parquet and Arrow.")
             encoder = encoder or learn_encoder(parsed, examples.X)

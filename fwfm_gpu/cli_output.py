@@ -12,8 +12,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TextIO
 
-import numpy as np
-
 from fwfm_gpu.errors import FwfmWarning, InterruptedTrainingWarning
 
 __all__ = ["DONE", "EXIT_CODES", "FAILED", "FAULT", "INTERRUPTED", "REFUSED", "TERMINATED"]
@@ -49,6 +47,8 @@ def print_json(value: Any) -> None:
 
 def plain(value: Any) -> Any:
     """What JSON does not know as what it does."""
+    import numpy as np  # not before signals are minded
+
     if isinstance(value, np.ndarray | np.generic):
         return without_nan(value.tolist())
     return str(value)

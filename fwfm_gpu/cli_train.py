@@ -31,6 +31,7 @@ from fwfm_gpu.cli_output import DONE, Remarks, add_json, file_size, log_lines, p
 from fwfm_gpu.encoded_file import open_encoded
 from fwfm_gpu.errors import OptionError
 from fwfm_gpu.field_matrix import FieldMatrix
+from fwfm_gpu.interruption import raise_again
 from fwfm_gpu.model import FwFM
 from fwfm_gpu.model_document import load
 from fwfm_gpu.options import Options
@@ -150,6 +151,7 @@ def train_rows(parsed: Namespace) -> FwFM:
     former = None if parsed.former is None else load(parsed.former)
     encoder = None if former is None else former.columns.encoder
     examples = read_examples(parsed, parsed.data, encoder)
+    raise_again()
     if examples.weight is not None:
         passed["sample_weight"] = examples.weight
     if examples.group is not None and "validation_fraction" in options:

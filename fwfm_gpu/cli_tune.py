@@ -24,6 +24,7 @@ from fwfm_gpu.cli_flags import given_flags, one_or_more_words, path_argument, wh
 from fwfm_gpu.cli_output import DONE, Remarks, add_json, file_size, log_lines, print_json, print_lines, say
 from fwfm_gpu.cli_train import add_options, check_target, option_flags
 from fwfm_gpu.field_matrix import FieldMatrix
+from fwfm_gpu.interruption import raise_again
 from fwfm_gpu.options import Options
 
 __all__ = ["EXAMPLE", "add_tune"]
@@ -138,6 +139,7 @@ def run_tune(parsed: Namespace) -> int:
 def read_all(parsed: Namespace) -> tuple[FieldMatrix, dict[str, Any]]:
     """The rows, encoded once, and what goes with them."""
     examples = read_examples(parsed, parsed.data)
+    raise_again()
     rows = examples.X
     if not isinstance(rows, FieldMatrix):
         rows = learn_encoder(parsed, rows).transform(rows)

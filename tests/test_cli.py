@@ -13,18 +13,24 @@ import numpy as np
 import pytest
 
 import fwfm_gpu
-from fwfm_gpu import FieldMatrix, cli
-from fwfm_gpu.cli import COMMANDS, main
+from fwfm_gpu import FieldMatrix, cli_commands, cli_data
+from fwfm_gpu.cli import main
+from fwfm_gpu.cli_commands import COMMANDS
 from fwfm_gpu.cli_output import EXIT_CODES
-from fwfm_gpu.io import write_libffm
+from fwfm_gpu.interruption import Interruption, terminable
+from fwfm_gpu.io import read_libffm, write_libffm
 
 ENDLESS = ["--epochs", "1000000", "--device", "numpy"]
 
 
-def start(*arguments: str, **keywords) -> subprocess.Popen:
+def start(*arguments: str, before: Path | None = None, **keywords) -> subprocess.Popen:
     """``fwfm-gpu`` in a process of its own, with the same package."""
     home = str(Path(fwfm_gpu.__file__).parents[1])
-    environment = {**os.environ, "PYTHONSAFEPATH": "1", "PYTHONPATH": home}
+    environment = {
+        **os.environ,
+        "PYTHONSAFEPATH": "1",
+        "PYTHONPATH": home if before is None else f"{before}{os.pathsep}{home}",
+    }
     streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(
         [sys.executable, "-m", "fwfm_gpu.cli", *arguments], env=environment, **{**streams, **keywords}
@@ -63,7 +69,9 @@ def test_no_help_is_empty():
                 yield from actions(inner)
 
     assert all(
-        action.help for action in actions(cli.make_parser()) if action.dest != "command" and action.metavar != "COMMAND"
+        action.help
+        for action in actions(cli_commands.make_parser())
+        if action.dest != "command" and action.metavar != "COMMAND"
     )
 
 
@@ -88,7 +96,7 @@ def test_every_end_has_its_exit_code(monkeypatch, capsys, error, code, said):
     def fail(parsed):
         raise error
 
-    monkeypatch.setattr(cli.cli_checks, "run_info", fail)
+    monkeypatch.setattr(cli_commands.cli_checks, "run_info", fail)
     assert main(["info"]) == code
     assert said in capsys.readouterr().err
 
@@ -123,6 +131,56 @@ def test_a_signal_while_nothing_trains(tmp_path):
     _, err = running.communicate(timeout=60)
     assert (running.returncode, err) == (143, "fwfm-gpu: stopped\n")
     assert not (tmp_path / "m").exists()
+
+
+STOPS = [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
+
+
+@pytest.mark.parametrize(("number", "code"), STOPS)
+@pytest.mark.parametrize("becomes", [None, AttributeError("partially initialized module"), ImportError("no numpy")])
+def test_a_signal_that_a_reader_swallows_stops_all_the_same(rows, path, monkeypatch, capsys, number, code, becomes):
+    def read(*given):
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+        if becomes is not None:
+            raise becomes
+        return read_libffm(given[0])
+
+    monkeypatch.setattr(cli_data, "read_row_file", read)
+    before = [signal.getsignal(each) for each, _ in STOPS]
+    assert main(["train", rows, "--out", str(path), *ENDLESS]) == code
+    assert capsys.readouterr().err == "fwfm-gpu: stopped\n"
+    assert not path.exists()
+    assert [signal.getsignal(each) for each, _ in STOPS] == before
+
+
+def test_a_swallowed_signal_of_a_former_call_is_forgotten(monkeypatch, capsys):
+    def swallow(parsed):
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        return 0
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cli_commands.cli_checks, "run_info", swallow)
+        assert main(["info"]) == 130
+    assert main(["info"]) == 0
+    assert capsys.readouterr().err == "fwfm-gpu: stopped\n"
+
+
+def test_nothing_is_trained_after_a_swallowed_signal():
+    with terminable(remember=True):
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt, match="Ctrl-C"), Interruption():
+            raise AssertionError("training began")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_ctrl_c_while_the_commands_are_imported(tmp_path):
+    (tmp_path / "numpy.py").write_text("import os, signal\nexec('os.kill(os.getpid(), signal.SIGINT)')\n", "utf8")
+    running = start("info", before=tmp_path)
+    assert running.communicate(timeout=60) == ("", "fwfm-gpu: stopped\n")
+    assert running.returncode == 130
 
 
 @pytest.mark.parametrize("arguments", [["info"], ["train", "--help"]])
