@@ -6,21 +6,27 @@ nothing is converted to another one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fwfm_gpu.errors import InputError
+from fwfm_gpu.matrix_reader import first_true
 from fwfm_gpu.parameters import Array
 
 if TYPE_CHECKING:
     from fwfm_gpu.columns import Column
 
-__all__ = ["DATES", "NUMERIC_PARTS", "PARTS", "part_of", "read_part", "wall_seconds"]
+__all__ = ["DATES", "NUMERIC_PARTS", "PARTS", "parse_time", "parse_times", "part_of", "read_part", "wall_seconds"]
 
 DATES = (date, np.datetime64)  # datetime is a date, and pandas' Timestamp a datetime
+ISO_8601 = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d)(?::(\d\d)(?:[.,]\d+)?)?(?:Z|[+-]\d\d(?::?\d\d)?)?)?", re.ASCII
+)
 DAY, HOUR = 86_400, 3_600  # seconds
 THURSDAY = 3  # the first of January 1970
 
@@ -59,6 +65,40 @@ def read_part(column: Column, part: str) -> Column:
 def part_of(value: date, part: str) -> Any:
     """A part of one date or time, with what `read_part` gives."""
     return OBJECT_PARTS[part](value)
+
+
+def parse_time(text: str) -> datetime:
+    """The wall time of a date or time as ISO 8601 writes it, seconds rounded down; ValueError for anything else."""
+    found = ISO_8601.fullmatch(text)
+    if found is None:
+        raise ValueError(text)
+    year, month, day, *time = (int(number) for number in found.groups() if number is not None)
+    hour, minute, second = (*time, 0, 0, 0)[:3]
+    return datetime(year, month, day, hour, minute, second)
+
+
+def parse_times(column: Column) -> Column:
+    """A column of strings as the times that they write.
+
+    Raises
+    ------
+    InputError
+        The first that is no ISO 8601.
+    """
+    assert column.categories is not None
+    seconds, bad = np.zeros(len(column.categories) + 1, np.int64), []  # the last one is of missing values
+    for code in np.unique(column.values[~column.missing]).tolist():
+        try:
+            seconds[code] = (parse_time(column.categories[code]) - datetime(1970, 1, 1)) // timedelta(seconds=1)
+        except ValueError:
+            bad.append(code)
+    if bad:
+        row = first_true(np.isin(column.values, bad))
+        raise InputError(
+            f"column {column.name!r} held times when the encoder was fitted, and strings of it must be ISO 8601, such "
+            f"as '2024-05-01' or '2024-05-01T13:45:00': got {column.value(row)} at row {row}."
+        )
+    return replace(column, kind="times", values=seconds[column.values], categories=None, labelled=False)
 
 
 def wall_seconds(values: Array) -> Array:

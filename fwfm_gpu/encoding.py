@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from fwfm_gpu.columns import Column
+from fwfm_gpu.date_columns import parse_times
+from fwfm_gpu.date_field import DateField
 from fwfm_gpu.encoder_options import NEW_OPTIONS, OPTIONS, EncoderOptions
 from fwfm_gpu.encoding_report import EncodingReport, FieldReport, report_field
 from fwfm_gpu.errors import FwfmError, InputError, MissingStateError, ModelFileError
@@ -107,7 +109,7 @@ class FieldEncoder(EncoderOptions):
             f"numeric_as={self.numeric_as!r}{more}): {state}"
         )
 
-    def fit(self, table: Any) -> FieldEncoder:
+    def fit(self, table: Any, y: Any = None) -> FieldEncoder:
         """Learn categories, bins and scales.
 
         Parameters
@@ -115,6 +117,8 @@ class FieldEncoder(EncoderOptions):
         table : pandas, polars, pyarrow or cuDF table, or dict of (rows,) arrays or lists
             Features alone, without the label. It is left as it is. Integers of a column that is named in numeric are
             rounded to float64.
+        y : optional
+            Not looked at: scikit-learn's pipelines pass it.
 
         Returns
         -------
@@ -150,7 +154,7 @@ class FieldEncoder(EncoderOptions):
         self._unseen = None
         return self
 
-    def partial_fit(self, table: Any) -> FieldEncoder:
+    def partial_fit(self, table: Any, y: Any = None) -> FieldEncoder:
         """Learn categories that were not there, without changing what is known.
 
         A category that is new, or was rare, and is in at least ``min_count`` of these rows gets a feature, behind all
@@ -159,7 +163,7 @@ class FieldEncoder(EncoderOptions):
 
         Parameters
         ----------
-        table : as for `fit`
+        table, y : as for `fit`
             The columns of fit; others are ignored.
 
         Returns
@@ -191,7 +195,7 @@ class FieldEncoder(EncoderOptions):
         ----------
         table : pandas, polars, pyarrow or cuDF table, or dict of (rows,) arrays or lists
             The columns of fit, in any order; others are ignored. It may have no rows. A column may hold integers
-            where it held floats in fit, and the other way round.
+            where it held floats in fit, and the other way round; and ISO 8601 strings where it held dates or times.
 
         Returns
         -------
@@ -225,12 +229,12 @@ class FieldEncoder(EncoderOptions):
         self._unseen = tuple(unseen)
         return replace(fitted.finish(draft), encoder=copy.copy(self))  # a later fit does not reach it
 
-    def fit_transform(self, table: Any) -> FieldMatrix:
+    def fit_transform(self, table: Any, y: Any = None) -> FieldMatrix:
         """`fit`, then `transform` of the same table.
 
         Parameters
         ----------
-        table : as for `fit`
+        table, y : as for `fit`
 
         Returns
         -------
@@ -404,6 +408,8 @@ class FieldEncoder(EncoderOptions):
         for field in self._known().fields:
             if column is None or column.name != field.column:
                 column = opened.read(field.column)
+                if isinstance(field, DateField) and isinstance(column, Column) and column.kind == "strings":
+                    column = parse_times(column)
             yield field, column
 
     def _known(self) -> Fitted:

@@ -13,7 +13,7 @@ import numpy as np
 
 from fwfm_gpu.category_field import CategoryField
 from fwfm_gpu.columns import is_missing
-from fwfm_gpu.date_columns import part_of
+from fwfm_gpu.date_columns import parse_time, part_of
 from fwfm_gpu.date_field import DateField
 from fwfm_gpu.encoding import FieldEncoder
 from fwfm_gpu.errors import InputError
@@ -88,7 +88,7 @@ class RowEncoder:
         try:
             features: list[Any] = [find(row[name]) for name, find in self.finders]
             values = self._weigh(row) if self.weighted else None
-        except (KeyError, TypeError, UnicodeEncodeError):  # a value that is not looked up, or that cannot be
+        except (KeyError, TypeError, ValueError):  # a value that is not looked up, or that cannot be
             return self._transform(row)
         if self.lists:
             features, values = self._flatten(features, values)
@@ -201,7 +201,13 @@ def find_hashed(field: HashField, first: int, missing: int | None) -> Find:
 
 def find_part(part: str, find: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """A look-up of a part of a date or time."""
-    return lambda value: find(part_of(value, part) if type(value) in DATES else check_missing(value))
+
+    def look_up(value: Any) -> Any:
+        if type(value) is str:
+            value = parse_time(value)
+        return find(part_of(value, part) if type(value) in DATES else check_missing(value))
+
+    return look_up
 
 
 def find_members(field: ListField, first: int, unknown: str) -> FindAll:

@@ -13,6 +13,7 @@ from fwfm_gpu.columns import read_column
 from fwfm_gpu.date_columns import PARTS, part_of, read_part
 from fwfm_gpu.encoding import FieldEncoder
 from fwfm_gpu.errors import InputError, InputTypeError, ModelFileError, OptionError
+from fwfm_gpu.row_encoder import RowEncoder
 
 HOUR = dt.timedelta(hours=1)
 TIMES = [dt.datetime(2024, 2, 29, 23, 59, 59, 999_999), None, dt.datetime(2024, 3, 2), dt.datetime(1969, 12, 31, 1)]
@@ -125,6 +126,10 @@ def test_dates_that_no_option_asks_for_are_refused_with_advice(values):
 def test_what_is_no_date_is_refused(values):
     with pytest.raises(InputTypeError, match="column 'x' is named in dates, and holds"):
         FieldEncoder(dates={"x": ["hour"]}).fit({"x": values})
+
+
+@pytest.mark.parametrize("values", [[1], [True], [["a"]]])
+def test_what_can_be_no_date_is_refused_later_too(values):
     encoder = FieldEncoder(dates={"x": ["hour"]}).fit({"x": [dt.date(2024, 1, 1)]})
     with pytest.raises(InputTypeError, match="column 'x' held times when the encoder was fitted: got"):
         encoder.transform({"x": values})
@@ -149,3 +154,37 @@ def test_a_field_that_another_column_is_called_is_refused():
 def test_options_outside_what_is_allowed(dates, message):
     with pytest.raises(OptionError, match=message):
         FieldEncoder(dates=dates)
+
+
+def test_strings_are_read_where_dates_were_learned():
+    times = [*draw_times(200), None, dt.datetime(1, 1, 1), dt.datetime(9999, 12, 31, 23, 59, 59)]
+    encoder = FieldEncoder(dates={"time": list(PARTS)}, min_count=1).fit({"time": times})
+    want = encoder.transform({"time": times}).fingerprint()
+    for write in (
+        lambda time: time.isoformat(),
+        lambda time: time.isoformat(" ", "seconds"),
+        lambda time: time.isoformat() + "Z",
+        lambda time: time.isoformat() + "-05:30",
+        lambda time: f"{time.isoformat()}+0100",
+    ):
+        written = [None if time is None else write(time) for time in times]
+        assert encoder.transform({"time": written}).fingerprint() == want
+        scorer = RowEncoder(encoder)
+        for time, text in zip(times, written, strict=True):
+            assert scorer.encode({"time": text}) == scorer.encode({"time": time})
+    days = [time.date() for time in times if time]
+    assert (
+        encoder.transform({"time": [day.isoformat() for day in days]}).fingerprint()
+        == encoder.transform({"time": days}).fingerprint()
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["", "yesterday", "2024-02-30", "2024-13-01", "01/02/2024", "2024-01-01T25:00", "2024-1-1"]
+)
+def test_strings_that_are_no_dates_are_refused(text):
+    encoder = FieldEncoder(dates={"x": ["hour", "day"]}).fit({"x": [dt.date(2024, 1, 1)]})
+    with pytest.raises(InputError, match=rf"strings of it must be ISO 8601, .*: got {text!r} at row 1"):
+        encoder.transform({"x": ["2024-01-01", text]})
+    with pytest.raises(InputError, match=rf"strings of it must be ISO 8601, .*: got {text!r} at row 0"):
+        RowEncoder(encoder).encode({"x": text})
