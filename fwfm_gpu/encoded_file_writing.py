@@ -25,7 +25,7 @@ from fwfm_gpu.model_file import DIGITS, DTYPE_NAMES, sorted_arrays, stored_dtype
 from fwfm_gpu.parameters import Array
 from fwfm_gpu.row_parts import Piece, windows
 from fwfm_gpu.stream_sources import Chunk, Roles, Source, open_source
-from fwfm_gpu.stream_survey import Survey, located, take_survey
+from fwfm_gpu.stream_survey import Survey, family, located, take_survey
 from fwfm_gpu.stream_training import FIT_ROWS, Reading
 from fwfm_gpu.version import __version__
 
@@ -55,6 +55,9 @@ class Converted:
     bytes: int
 
 
+KIND = object()  # the key of what kind of ids came
+
+
 def convert(
     source: Any,
     path: str | os.PathLike[str],
@@ -78,7 +81,7 @@ def convert(
         What ``train`` takes as a source: paths or batches; or a table that holds its label.
     path : str or path-like
     label, weight, group, columns, encoder, fit_rows, fields
-        As in ``train``. Groups must be integers.
+        As in ``train``. Ids of groups that are no integers are numbered in the order in which they first come.
 
     Returns
     -------
@@ -105,10 +108,10 @@ def convert(
 
 def pieces(source: Source, survey: Survey) -> Iterator[Piece]:
     """The rows of a source, encoded; y as places among the labels, or as numbers."""
-    rows = 0
+    rows, known = 0, dict[Any, Any]()
     for chunk in source.chunks():
         with located(source, chunk):
-            piece = encoded(chunk, survey)
+            piece = encoded(chunk, survey, known)
         rows += len(piece)
         yield piece
     if rows != survey.rows:
@@ -118,7 +121,7 @@ def pieces(source: Source, survey: Survey) -> Iterator[Piece]:
         )
 
 
-def encoded(chunk: Chunk, survey: Survey) -> Piece:
+def encoded(chunk: Chunk, survey: Survey, known: dict[Any, Any]) -> Piece:
     """A chunk; values stay float64, for T is not known yet."""
     X = survey.columns.read(chunk.X, "float64")
     y = read_column(chunk.y, "y", "label")
@@ -130,10 +133,30 @@ def encoded(chunk: Chunk, survey: Survey) -> Piece:
     weight = None if chunk.weight is None else read_sample_weight(chunk.weight, len(y))
     if (weight is not None) != survey.weighted:
         raise InputError("all batches must have weights, or none: this one differs from the first pass.")
-    group = None if chunk.group is None else np.asarray(chunk.group)
-    if group is not None and group.dtype.kind not in "iu":
-        raise InputTypeError(f"groups must be integers, got {group.dtype}. Number them first.")
+    group = None if chunk.group is None else number_groups(read_column(chunk.group, "group", "id"), known)
     return Piece(X, y.astype(np.int32 if survey.complete else np.float64), weight, group)
+
+
+def number_groups(ids: Array, known: dict[Any, Any]) -> Array:
+    """Ids as integers: those that are such already as they are, others in the order in which they first come.
+
+    Raises
+    ------
+    InputTypeError
+        Ids of another kind than before.
+    """
+    kind = family(ids) if ids.dtype.kind not in "iu" else "integers"
+    if known.setdefault(KIND, kind) != kind:
+        raise InputTypeError(f"ids of groups must be of one kind: they were {known[KIND]}, and are {kind} here.")
+    if kind == "integers":
+        return ids
+    own, inverse = np.unique(ids, return_inverse=True)
+    first = np.full(len(own), len(ids))
+    np.minimum.at(first, inverse, np.arange(len(ids)))
+    numbers = np.empty(len(own), np.int64)
+    for place in np.argsort(first).tolist():
+        numbers[place] = known.setdefault(own[place].item(), len(known) - 1)  # the kind is in it already
+    return numbers[inverse]
 
 
 class Spools:

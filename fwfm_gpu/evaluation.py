@@ -15,7 +15,7 @@ from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.labels import encode_targets, read_column, row_weights
 from fwfm_gpu.metrics import CustomMetric, Metric, Score, defined_metrics, resolve_metrics
 from fwfm_gpu.metrics import evaluate as evaluate_scores
-from fwfm_gpu.model import FwFM
+from fwfm_gpu.model import FwFM, check_model
 from fwfm_gpu.options import Metrics
 from fwfm_gpu.parameters import Array
 from fwfm_gpu.problem import Problem, Settled, check_rows
@@ -100,8 +100,7 @@ def evaluate(
     >>> fwfm_gpu.evaluate(model, X, y, metrics=["auc", "accuracy"])
     {'auc': 1.0, 'accuracy': 1.0}
     """
-    if not isinstance(model, FwFM):
-        raise InputTypeError(f"model must be a FwFM, as train and load return it: got {type(model).__name__}.")
+    check_model(model)
     options = model.options
     backend = get_backend(model.device, options.device_memory, options.n_threads)
     given = {"y": y, "sample_weight": sample_weight, "group": group}

@@ -13,7 +13,7 @@ import numpy as np
 from fwfm_gpu import explanations, field_strengths, interactions
 from fwfm_gpu.backends import Backend, get_backend, send_array
 from fwfm_gpu.downsampling import correct_bias
-from fwfm_gpu.errors import OptionError
+from fwfm_gpu.errors import InputTypeError, OptionError
 from fwfm_gpu.history import EpochRecord, Position
 from fwfm_gpu.labels import Labels, decode
 from fwfm_gpu.model_columns import Columns
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fwfm_gpu.scorer import Scorer
     from fwfm_gpu.training import CallbackLike
 
-__all__ = ["BestEpoch", "Columns", "FwFM", "Trained"]
+__all__ = ["BestEpoch", "Columns", "FwFM", "Trained", "check_model"]
 
 
 @dataclass(frozen=True)
@@ -387,3 +387,16 @@ class FwFM:
         self.__dict__.update(state)
         self._lock = threading.Lock()
         self.trained.__post_init__()  # copied arrays are writable
+
+
+def check_model(model: object) -> None:
+    """Refuse what is no model; an estimator has one.
+
+    Raises
+    ------
+    InputTypeError
+        It is none.
+    """
+    if not isinstance(model, FwFM):
+        advice = " Pass its .model_." if hasattr(model, "model_") else ""
+        raise InputTypeError(f"model must be a FwFM, as train and load return it: got {type(model).__name__}.{advice}")

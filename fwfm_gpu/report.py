@@ -12,7 +12,7 @@ from typing import Any
 
 from fwfm_gpu.atomic_file import replace_file
 from fwfm_gpu.errors import InputTypeError
-from fwfm_gpu.model import FwFM
+from fwfm_gpu.model import FwFM, check_model
 from fwfm_gpu.report_charts import drawing, require_matplotlib
 from fwfm_gpu.report_findings import Findings, find
 from fwfm_gpu.report_html import Markup, join, readable, tag
@@ -79,8 +79,7 @@ def report(
         The page cannot be written there; checked first.
     """
     require_matplotlib()
-    if not isinstance(model, FwFM):
-        raise InputTypeError(f"model must be a FwFM, as train and load return it: got {type(model).__name__}.")
+    check_model(model)
     if title is not None and not isinstance(title, str):
         raise InputTypeError(f"title must be a str: got {type(title).__name__}.")
     target = checked(path)

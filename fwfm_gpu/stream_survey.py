@@ -22,7 +22,7 @@ from fwfm_gpu.model import Columns
 from fwfm_gpu.parameters import Array
 from fwfm_gpu.stream_sources import Chunk, Source
 
-__all__ = ["Survey", "located", "take_survey"]
+__all__ = ["Survey", "family", "located", "take_survey"]
 
 MOST_LABELS = 2**16  # distinct ones that are counted; more are numbers
 

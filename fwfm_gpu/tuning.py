@@ -58,6 +58,7 @@ def tune(
     metric: Metrics = "auto",
     space: Mapping[str, Any] | None = None,
     sample_weight: Any = None,
+    group: Any = None,
     eval_set: Any = None,
     validation_fraction: float | None = None,
     test_set: tuple[Any, ...] | None = None,
@@ -74,7 +75,7 @@ def tune(
 
     Parameters
     ----------
-    X, y, fields, sample_weight
+    X, y, fields, sample_weight, group
         As for ``fwfm_gpu.train``. X is read once.
     trials : int, optional
         How many; 20 without a time budget, else as many as fit.
@@ -141,7 +142,7 @@ def tune(
     search = Search(
         space=checked_space(SPACE if space is None else space, options if space is None else None, fixed),
         fixed=fixed,
-        given={"sample_weight": sample_weight, "progress": False, **held},
+        given={"sample_weight": sample_weight, "group": group, "progress": False, **held},
         rows=rows,
         y=y,
         deadline=None if seconds is None else began + checked_seconds(seconds),

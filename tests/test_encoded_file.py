@@ -94,6 +94,18 @@ def test_a_table_keeps_its_encoder_names_labels_and_groups(path, tmp_path):
     np.testing.assert_array_equal(groups, table["user"])
 
 
+@pytest.mark.parametrize("length", [1, 64, ROWS])
+def test_ids_of_groups_may_be_strings(path, length):
+    X, y = make_rows(ROWS)
+    ids = np.array(["zoe", "ann", "bob"])[np.random.default_rng(0).integers(0, 3, ROWS)]
+    ids[:3] = "bob", "zoe", "bob"
+    lows = range(0, ROWS, length)
+    own = [slice(low, low + length) for low in lows]
+    convert([(X.take(part), y[part], np.ones(len(y[part])), ids[part]) for part in own], path)
+    groups = np.concatenate([chunk.group for chunk in open_encoded(path).chunks()])
+    assert groups.tolist() == [["bob", "zoe", "ann"].index(name) for name in ids]
+
+
 def test_training_goes_on_where_its_source_began(path):
     table = make_table(ROWS)
     model = train(table, None, label="member", epochs=1)
@@ -211,8 +223,10 @@ def test_a_failure_leaves_the_former_file(path, content):
         convert(broken, path)
     assert path.read_bytes() == content
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
-    with pytest.raises(InputTypeError, match="groups must be integers"):
-        convert([(X, y, np.ones(ROWS), y)], path)
+    ids = np.arange(ROWS)
+    batches = [(X, y, np.ones(ROWS), ids), (X, y, np.ones(ROWS), ids.astype(str))]
+    with pytest.raises(InputTypeError, match="ids of groups must be of one kind: they were integers, and are strings"):
+        convert(batches, path)
     table = take(make_table(ROWS), slice(0, 200))
     with pytest.raises(InputError, match="'click' that was named"):
         convert(table, path, label="click")

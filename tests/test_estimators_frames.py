@@ -17,6 +17,8 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import sklearn
+from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
 
 import fwfm_gpu
 from fwfm_gpu import FieldEncoder, FwFMClassifier, FwFMRegressor
@@ -205,3 +207,23 @@ def test_targets_and_weights_may_be_series(series):
     classifier = FwFMClassifier(**SMALL).fit(X, series(y.tolist()), sample_weight=series(weight.tolist()))
     assert bits(classifier.model_) == bits(FwFMClassifier(**SMALL).fit(X, y, sample_weight=weight).model_)
     assert classifier.predict(X).tolist() == np.where(classifier.predict_proba(X)[:, 1] > 0.5, "yes", "no").tolist()
+
+
+def test_an_encoder_is_a_step_of_a_pipeline(frame_of):
+    frame = frame_of(COLUMNS)
+    pipeline = make_pipeline(FieldEncoder(bins=4), FwFMClassifier(**SMALL)).fit(frame, y)
+    want = FwFMClassifier(**SMALL, encoder=FieldEncoder(bins=4)).fit(frame, y)
+    assert bits(pipeline[-1].model_) == bits(want.model_)
+    assert pipeline.predict(frame).tolist() == want.predict(frame).tolist()
+    assert clone(pipeline).fit(frame, y).score(frame, y) == pipeline.score(frame, y)
+    encoder = FieldEncoder(bins=4).fit(frame, y=None)
+    assert encoder.transform(frame).fingerprint() == FieldEncoder(bins=4).fit_transform(frame, y).fingerprint()
+    assert encoder.partial_fit(frame, y).transform(frame).fingerprint() == encoder.transform(frame).fingerprint()
+
+
+def test_what_takes_models_says_where_an_estimator_has_its_own():
+    frame = pd.DataFrame(COLUMNS)
+    classifier = FwFMClassifier(**SMALL).fit(frame, y)
+    with pytest.raises(InputTypeError, match=r"got FwFMClassifier\. Pass its \.model_\."):
+        fwfm_gpu.evaluate(classifier, frame, y)
+    assert fwfm_gpu.evaluate(classifier.model_, frame, y)

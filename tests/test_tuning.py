@@ -81,6 +81,16 @@ def test_rows_are_read_once_and_shared(data, monkeypatch):
     assert {(given["seed"], given["validation_fraction"]) for _, given in seen} == {(0, 0.2)}
 
 
+def test_groups_are_ranked_by_themselves(data):
+    X, y = data
+    group = np.arange(len(y)) % 7
+    tuned = tune(X, y, trials=1, group=group, metric="gauc", validation_fraction=0.3, **FAST)
+    options = {**tuned.trials[0].options, **FAST, "validation_fraction": 0.3, "eval_metric": "gauc", "patience": 3}
+    model = fwfm_gpu.train(X, y, group=group, progress=False, **options)
+    assert tuned.metric == "gauc"
+    assert tuned.value == max(record.metrics["gauc"] for record in model.history)
+
+
 def test_rows_of_ones_own_to_measure_on_and_to_test(data):
     rows, y = data
     valid, test = np.arange(200, 250), np.arange(250, 300)
