@@ -117,6 +117,7 @@ def make_parser() -> argparse.ArgumentParser:
         description="Field-weighted Factorization Machines.",
         epilog=f"fwfm-gpu COMMAND --help tells more, with examples.\n\n{EXIT_CODES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # a new option must not change what an old script says
     )
     parser.add_argument("--version", action="version", version=f"fwfm-gpu {__version__}")
     add_completion(parser)
@@ -130,6 +131,7 @@ def make_parser() -> argparse.ArgumentParser:
                 description=textwrap.fill(command.description, 79),
                 epilog=command.epilog,
                 formatter_class=argparse.RawDescriptionHelpFormatter,
+                allow_abbrev=False,
             )
         )
     return parser

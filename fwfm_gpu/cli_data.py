@@ -17,7 +17,7 @@ import numpy as np
 
 from fwfm_gpu.cli_encoded import iterate_encoded, read_encoded
 from fwfm_gpu.cli_encoder import encoder_for, fitted_encoder, kinds_asked, kinds_of
-from fwfm_gpu.cli_flags import Flag, add_flags, flags_of, given_flags, list_of_words, path_argument
+from fwfm_gpu.cli_flags import Flag, Several, add_flags, flags_of, given_flags, list_of_words, path_argument
 from fwfm_gpu.columns import Column
 from fwfm_gpu.encoding import FieldEncoder
 from fwfm_gpu.errors import FwfmError, InputError, InputTypeError, OptionError
@@ -96,7 +96,9 @@ def add_parsing(parser: Any) -> None:
     choices = tuple(dict.fromkeys(FORMS.values()))
     group.add_argument("--format", choices=choices, help="default: by the name of the file, else by its start")
     group.add_argument("--delimiter", metavar="C", help="between cells of CSV (default: what its first line has)")
-    group.add_argument("--names", type=list_of_words, help="columns of CSV that does not begin with their names")
+    group.add_argument(
+        "--names", action=Several, type=list_of_words, help="columns of CSV that does not begin with their names"
+    )
     group.add_argument("--no-header", action="store_true", help="CSV without names: columns are f0, f1, ...")
     group.add_argument(
         "--missing",
@@ -124,8 +126,8 @@ def add_parsing(parser: Any) -> None:
 
 def add_encoding(parser: Any, group: Any, more: Mapping[str, Flag] = MappingProxyType({})) -> None:
     """Which columns, and how they become features; more flags on that are the command's own."""
-    group.add_argument("--columns", type=list_of_words, help="only these columns (default: all others)")
-    group.add_argument("--drop", type=list_of_words, metavar="COLUMNS", help="all columns but these")
+    group.add_argument("--columns", action=Several, type=list_of_words, help="only these columns (default: all others)")
+    group.add_argument("--drop", action=Several, type=list_of_words, metavar="COLUMNS", help="all columns but these")
     add_flags(parser.add_argument_group("encoding of columns"), [*flags_of(FieldEncoder).values(), *more.values()])
 
 

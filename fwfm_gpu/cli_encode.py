@@ -122,12 +122,14 @@ def run_encode(parsed: Namespace) -> int:
 def target_files(parsed: Namespace) -> list[str]:
     """Where each file goes."""
     if len(parsed.data) == 1 and not os.path.isdir(parsed.out) and not parsed.out.endswith("/"):
-        check_target(parsed.out)
+        check_target(parsed.out, *parsed.data, parsed.like)
         return [parsed.out]
     os.makedirs(parsed.out, exist_ok=True)
     targets = [os.path.join(parsed.out, f"{Path(path).name.split('.')[0]}.ffm") for path in parsed.data]
     if len(set(targets)) < len(targets):
         raise OptionError(f"files of one name cannot go to one folder: {', '.join(parsed.data)}.")
+    for target in targets:
+        check_target(target, *parsed.data, parsed.like)
     return targets
 
 
@@ -140,7 +142,7 @@ def numbers_of(y: Any, known: tuple[str, Labels | None] | None) -> tuple[Array, 
 
 def run_convert(parsed: Namespace) -> int:
     """One file to another that is mapped."""
-    check_target(parsed.out)
+    check_target(parsed.out, parsed.data)
     began = time.perf_counter()
     with Remarks():
         source, told = open_stream(parsed, parsed.data)

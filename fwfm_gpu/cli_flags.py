@@ -16,6 +16,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 __all__ = [
     "Flag",
+    "Several",
     "add_flags",
     "flags_of",
     "given_flags",
@@ -59,9 +60,10 @@ WORDS = {
     "hashed": "columns to hash, without a vocabulary: user,item, or user=65536 with their numbers of buckets",
     "n_buckets": "of each hashed column that is given without a number",
     "hash_seed": "another one makes other values share a bucket",
-    "multi": "columns of several values: the separator of each",
+    "multi": "columns of several values: the separator of each, as in 'tags=|' or, a comma, tags=,",
     "multi_value": "what each of several values counts: one, or mean, 1 / their number; by column, or one word for all",
-    "dates": "parts of dates and times that become fields: hour, weekday, is_weekend, day, month, year",
+    "dates": "parts of dates and times that become fields, as in time=hour,weekday: hour, weekday, is_weekend, "
+    "day, month, year",
 }
 METAVARS = {"device": "DEVICE", "class_weight": "LABEL=WEIGHT,...", "categorical": "COLUMNS", "numeric": "COLUMNS"}
 METAVARS |= {"hashed": "COLUMN=N,...", "multi": "COLUMN=SEPARATOR,...", "multi_value": "WORD|COLUMN=WORD,..."}
@@ -111,7 +113,7 @@ def flags_of(function: Callable[..., Any], names: Iterable[str] | None = None) -
         if parameter.default is parameter.empty or (wanted is not None and name not in wanted):
             continue
         kind, text = told.get(name, ("", ""))
-        read = reader(hints.get(name, str))
+        read = BY_NAME.get(name) or reader(hints.get(name, str))
         if read is None and hints.get(name) is not bool:
             continue
         choices = choices_told(kind) if read is word else None
@@ -131,10 +133,34 @@ def add_flags(parser: Any, flags: Iterable[Flag]) -> None:
         elif flag.choices:
             keywords["choices"] = flag.choices
         else:
-            keywords |= {"type": flag.read, "metavar": flag.metavar}
+            keywords |= {"type": flag.read, "metavar": flag.metavar, "action": Several}
         action = parser.add_argument(f"--{flag.name.replace('_', '-')}", dest=flag.name, **keywords)
         if flag.metavar == "DIR":
             action.complete = FILE
+
+
+class Several(argparse.Action):
+    """A list or pairs that are given more than once are one; of anything else the last one holds."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, parsed: argparse.Namespace, value: Any, name: Any = None
+    ) -> None:
+        former = getattr(parsed, self.dest, self.default)
+        if former is not self.default and self.type in LISTS:
+            if isinstance(former, dict) != isinstance(value, dict):
+                raise argparse.ArgumentError(self, f"names alone and NAME=VALUE do not go together: {former}, {value}")
+            value = both(former, value)
+        setattr(parsed, self.dest, value)
+
+
+def both(former: Any, value: Any) -> Any:
+    """Two lists as one, without repetitions; of two dicts each value."""
+    if isinstance(former, dict):
+        shared = {name: both(former[name], value[name]) for name in former if name in value}
+        return former | value | shared
+    lists = [part if isinstance(part, list) else [part] for part in (former, value)]
+    together = list(dict.fromkeys(lists[0] + lists[1]))
+    return former if together == lists[0] else together
 
 
 def given_flags(parsed: argparse.Namespace, flags: Iterable[str]) -> dict[str, Any]:
@@ -223,6 +249,35 @@ def pairs(text: str) -> Any:
     return {name: values if len(values) > 1 else values[0] for name, values in read.items()}
 
 
+def separators(text: str) -> Any:
+    """``a=|,b=;`` as a dict, ``a,b`` as a list; what stands before the next column is the separator, be it a comma."""
+    if "=" not in text:
+        return list_of_words(text)
+    read: dict[str, str | None] = {}
+    for part in re.split(r",(?=[^,=]+=)", text):
+        name, equals, rest = part.partition("=")
+        if not equals:
+            read |= dict.fromkeys(list_of_words(part))
+            continue
+        separator = "," if rest.startswith(",") or not rest else rest.partition(",")[0]
+        read[name.strip()] = separator
+        read |= dict.fromkeys(list_of_words(rest[len(separator) :]))
+    return read
+
+
+def parts_of_dates(text: str) -> dict[str, str | list[str]]:
+    """``a=hour,weekday,b=month`` as a dict: what has no = belongs to the column before."""
+    read: dict[str, list[str]] = {}
+    name = ""
+    for word in list_of_words(text):
+        column, equals, part = word.rpartition("=")
+        if not equals and not read:
+            raise argparse.ArgumentTypeError(f"expected COLUMN=PART, as {word}=hour,weekday, got {text!r}")
+        name = column if equals else name
+        read.setdefault(name, []).append(part)
+    return {name: parts if len(parts) > 1 else parts[0] for name, parts in read.items()}
+
+
 def literal(text: str) -> Any:
     """A whole number, a number, or the text."""
     for kind in (int, float):
@@ -242,6 +297,8 @@ def plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+BY_NAME: dict[str, Callable[[str], Any]] = {"multi": separators, "dates": parts_of_dates}
+LISTS = (list_of_words, one_or_more_words, pairs, pairs_or_words, separators, parts_of_dates)
 SHOWN_AS: tuple[tuple[Callable[[str], Any], str], ...] = ((whole, "N"), (number, "X"), (list_of_words, "NAMES"))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from fwfm_gpu.atomic_file import replace_file
 from fwfm_gpu.cli_data import add_data, add_parsing, add_roles, iterate_examples, rows_of
-from fwfm_gpu.cli_flags import list_of_words, path_argument
+from fwfm_gpu.cli_flags import Several, list_of_words, path_argument
 from fwfm_gpu.cli_output import DONE, FAILED, Remarks, add_json, print_json, print_lines, say
 from fwfm_gpu.cli_train import check_target
 from fwfm_gpu.errors import InputError, OptionError
@@ -64,7 +64,9 @@ def add_predict(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--proba", action="store_true", help="the probability of each label, instead of the label")
     parser.add_argument("--scores", action="store_true", help="raw scores, instead of the label")
-    parser.add_argument("--keep", type=list_of_words, metavar="COLUMNS", help="columns of DATA to copy to the output")
+    parser.add_argument(
+        "--keep", action=Several, type=list_of_words, metavar="COLUMNS", help="columns of DATA to copy to the output"
+    )
     add_json(parser, "a JSON object per row; with --out FILE one on what was done")
     add_parsing(parser)
     parser.set_defaults(run=run_predict)
@@ -75,7 +77,11 @@ def add_evaluate(parser: ArgumentParser) -> None:
     add_model(parser)
     add_data(parser)
     parser.add_argument(
-        "--metric", type=list_of_words, metavar="NAMES", help="which, as auc or ndcg@10 (default: all that fit)"
+        "--metric",
+        action=Several,
+        type=list_of_words,
+        metavar="NAMES",
+        help="which, as auc or ndcg@10 (default: all that fit)",
     )
     parser.add_argument(
         "--require", action="append", type=requirement, metavar="TEST", help="exit with 1 unless it holds: 'auc>=0.78'"
@@ -99,7 +105,7 @@ def run_predict(parsed: Namespace) -> int:
     """Predictions, row by row."""
     began, to_file = time.perf_counter(), parsed.out != "-"
     if to_file:
-        check_target(parsed.out)
+        check_target(parsed.out, parsed.model, parsed.data)
     model = load(parsed.model, device=parsed.device)
     if parsed.proba and model.loss == "squared":
         raise OptionError('--proba needs labels, and this model has loss="squared". Leave it out.')

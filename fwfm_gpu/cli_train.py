@@ -129,7 +129,7 @@ def add_train(parser: ArgumentParser) -> None:
 
 def run_train(parsed: Namespace) -> int:
     """Read, train, save; a summary."""
-    check_target(parsed.out)
+    check_target(parsed.out, parsed.data, *(parsed.valid or ()), parsed.fields)
     began = time.perf_counter()
     with Remarks() as remarks, nullcontext() if parsed.quiet else log_lines(sys.stderr):
         if parsed.stream or form_of(parsed.data, parsed.format) == "encoded":
@@ -220,8 +220,8 @@ def go_on(model: FwFM, rows: FieldMatrix, y: Any, options: dict[str, Any], passe
     return model.continue_training(rows, y, epochs=options.get("epochs", 1), **metric, **passed)
 
 
-def check_target(path: str) -> None:
-    """Before a long training: the folder is there, and no folder stands in the way."""
+def check_target(path: str, *read: str | None) -> None:
+    """Before a long training: the folder is there, no folder stands in the way, and what is read is not lost."""
     folder = Path(path).resolve().parent
     if not folder.is_dir():
         raise OptionError(f"--out {path}: there is no folder {folder}. Make it first.")
@@ -229,6 +229,9 @@ def check_target(path: str) -> None:
         raise OptionError(f"--out {path}: that is a folder; name a file in it.")
     if not os.access(folder, os.W_OK):
         raise OptionError(f"--out {path}: the folder {folder} may not be written.")
+    for file in read:
+        if file and os.path.exists(file) and os.path.exists(path) and os.path.samefile(file, path):
+            raise OptionError(f"--out {path}: that is the file that is read. Name another one.")
 
 
 def summarise(model: FwFM, parsed: Namespace) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from fwfm_gpu.cli_data import (
     read_like,
     rows_of,
 )
-from fwfm_gpu.cli_flags import given_flags, one_or_more_words, path_argument, whole
+from fwfm_gpu.cli_flags import Several, given_flags, one_or_more_words, path_argument, whole
 from fwfm_gpu.cli_output import DONE, Remarks, add_json, file_size, log_lines, print_json, print_lines, say
 from fwfm_gpu.cli_train import add_options, check_target, option_flags
 from fwfm_gpu.field_matrix import FieldMatrix
@@ -52,6 +52,7 @@ def add_tune(parser: ArgumentParser) -> None:
     search.add_argument("--seconds", type=float, metavar="X", help="time budget of the search")
     search.add_argument(
         "--metric",
+        action=Several,
         type=one_or_more_words,
         default="auto",
         help="what to search for, one or several with commas: the first (default: auto)",
@@ -99,7 +100,7 @@ def run_tune(parsed: Namespace) -> int:
     from fwfm_gpu.tuning import tune  # not for every command
 
     if parsed.out:
-        check_target(parsed.out)
+        check_target(parsed.out, parsed.data, parsed.valid, parsed.test)
     options = given_flags(parsed, option_flags())
     fraction = {"validation_fraction": options.pop("validation_fraction")} if "validation_fraction" in options else {}
     with Remarks() as remarks, nullcontext() if parsed.quiet else log_lines(sys.stderr):

@@ -191,6 +191,40 @@ def test_a_reader_that_had_enough_is_no_error(arguments):
     assert running.wait(timeout=60) == 0
 
 
+@pytest.mark.parametrize("command", ["train", "convert", "tune", "predict", "encode"])
+def test_what_is_read_is_never_written_over(rows, tmp_path, command, capsys):
+    copy, other = tmp_path / "rows.ffm", tmp_path / "same.ffm"
+    copy.write_bytes(Path(rows).read_bytes())
+    other.symlink_to(copy)
+    model = ["no.fwfm"] if command == "predict" else []
+    assert main([command, *model, str(copy), "--out", str(other)]) == 2
+    assert "that is the file that is read" in capsys.readouterr().err
+    assert copy.read_bytes() == Path(rows).read_bytes()
+
+
+def test_a_model_is_not_written_over_by_its_predictions(rows, path, capsys):
+    path.write_bytes(b"a model")
+    assert main(["predict", str(path), rows, "--out", str(path)]) == 2
+    assert path.read_bytes() == b"a model"
+
+
+@pytest.mark.parametrize("arguments", [["--vers"], ["train", "a.csv", "--out", "m", "--epoch", "3"]])
+def test_options_are_not_abbreviated(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+
+
+def test_lists_of_columns_add_up():
+    def parse(line):
+        return cli_commands.make_parser().parse_args(line.split())
+
+    assert parse("train a --out m --drop a --drop b --columns c --columns d,e").drop == ["a", "b"]
+    assert parse("predict m a --keep a --keep b,c").keep == ["a", "b", "c"]
+    assert parse("tune a --metric auc --metric ece").metric == ["auc", "ece"]
+    assert parse("tune a").metric == "auto"
+
+
 def test_a_wrong_command_line_is_told_shortly(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["train", "a.csv"])

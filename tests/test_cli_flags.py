@@ -71,12 +71,51 @@ def parse(flags, *arguments):
         (["--weights", "balanced"], {"weights": "balanced"}),
         (["--weights", "no=1,yes=2.5"], {"weights": {"no": 1, "yes": 2.5}}),
         (["--weights", "0=1,1=5"], {"weights": {0: 1, 1: 5}}),
+        (["--names", "a", "--names", "b,a"], {"names": ["a", "b"]}),
+        (["--rows", "1", "--rows", "2"], {"rows": 2}),
+        (["--weights", "no=1", "--weights", "yes=2"], {"weights": {"no": 1, "yes": 2}}),
     ],
 )
 def test_values(arguments, wanted):
     found = parse(flags_of(example), *arguments)
     assert found == wanted
     assert [type(value) for value in found.values()] == [type(value) for value in wanted.values()]
+
+
+def encoder_given(text: str) -> dict:
+    return parse(flags_of(FieldEncoder), *text.split(" "))
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("--dates t=hour --dates t=weekday --dates u=day", {"dates": {"t": ["hour", "weekday"], "u": "day"}}),
+        ("--dates t=hour,weekday,u=day,month", {"dates": {"t": ["hour", "weekday"], "u": ["day", "month"]}}),
+        ("--categorical a --categorical b", {"categorical": ["a", "b"]}),
+        ("--numeric a,b --numeric c", {"numeric": ["a", "b", "c"]}),
+        ("--hashed a --hashed b", {"hashed": ["a", "b"]}),
+        ("--hashed a=8 --hashed b=16", {"hashed": {"a": 8, "b": 16}}),
+        ("--multi city=,", {"multi": {"city": ","}}),
+        ("--multi city=", {"multi": {"city": ","}}),
+        ("--multi city=,,tags=|", {"multi": {"city": ",", "tags": "|"}}),
+        ("--multi city=,tags=;", {"multi": {"city": ",", "tags": ";"}}),
+        ("--multi tags=|,city", {"multi": {"tags": "|", "city": None}}),
+        ("--multi tags=| --multi city=;", {"multi": {"tags": "|", "city": ";"}}),
+        ("--multi tags,city", {"multi": ["tags", "city"]}),
+    ],
+)
+def test_lists_of_the_encoder_add_up(text, wanted):
+    assert encoder_given(text) == wanted
+    FieldEncoder(**wanted)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("--dates t", "as t=hour,weekday"), ("--hashed a --hashed b=8", "together")]
+)
+def test_lists_that_say_no_column_are_refused(text, said, capsys):
+    with pytest.raises(SystemExit):
+        encoder_given(text)
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["--rows", "1.5"], ["--rate", "fast"], ["--kind", "c"], ["--weights", "a=1,b"]])
