@@ -13,14 +13,15 @@ import numpy as np
 import pytest
 
 import fwfm_gpu
-from fwfm_gpu import FieldMatrix, cli_commands, cli_data
+from fwfm_gpu import FieldMatrix, cli_commands, cli_data, epochs
+from fwfm_gpu.backends import get_backend
 from fwfm_gpu.cli import main
 from fwfm_gpu.cli_commands import COMMANDS
 from fwfm_gpu.cli_output import EXIT_CODES
 from fwfm_gpu.interruption import Interruption, terminable
 from fwfm_gpu.io import read_libffm, write_libffm
 
-ENDLESS = ["--epochs", "1000000", "--device", "numpy"]
+ENDLESS = ["--epochs", "50000", "--device", "numpy"]  # far more than run; each has its learning rate worked out first
 
 
 def start(*arguments: str, before: Path | None = None, **keywords) -> subprocess.Popen:
@@ -118,6 +119,31 @@ def test_a_signal_saves_what_was_trained(rows, tmp_path, number, code, cause):
     assert f"model    {path}" in out
     model = fwfm_gpu.load(path, device="numpy")
     assert len(model.history) >= 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_no_batch_is_begun_after_the_signal(rows, path, monkeypatch):
+    engine, queued = type(get_backend("numpy")), []
+    advance = engine.advance
+
+    def signalled(self, run, batches):
+        queued.append(batches)
+        if len(queued) == 5:
+            signal.raise_signal(signal.SIGTERM)
+        advance(self, run, batches)
+
+    monkeypatch.setattr(engine, "advance", signalled)
+    monkeypatch.setattr(epochs, "PROMPT", 1e9)  # twice as many each time, however long they take
+    former = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        assert (
+            main(["train", rows, "--out", str(path), "--batch-size", "10", "--epochs", "2", "--device", "numpy"]) == 143
+        )
+    finally:
+        signal.signal(signal.SIGTERM, former)
+    assert queued == [1, 2, 4, 8, 16]
+    position = fwfm_gpu.load(path, device="numpy").trained.position
+    assert (position.epochs, position.batches) == (0, sum(queued))
 
 
 def test_a_signal_while_nothing_trains(tmp_path):
