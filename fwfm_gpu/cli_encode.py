@@ -142,7 +142,7 @@ def numbers_of(y: Any, known: tuple[str, Labels | None] | None) -> tuple[Array, 
 
 def run_convert(parsed: Namespace) -> int:
     """One file to another that is mapped."""
-    check_target(parsed.out, parsed.data)
+    check_target(parsed.out, parsed.data, parsed.like)
     began = time.perf_counter()
     with Remarks():
         source, told = open_stream(parsed, parsed.data)

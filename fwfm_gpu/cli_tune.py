@@ -145,6 +145,8 @@ def read_all(parsed: Namespace) -> tuple[FieldMatrix, dict[str, Any]]:
     if not isinstance(rows, FieldMatrix):
         rows = learn_encoder(parsed, rows).transform(rows)
     passed: dict[str, Any] = {"y": examples.y, "sample_weight": examples.weight}
+    if not parsed.valid:  # groups matter where rows are held out
+        passed["group"] = examples.group
     for name, path in (("eval_set", parsed.valid), ("test_set", parsed.test)):
         if path:
             other = read_like(parsed, path, rows)

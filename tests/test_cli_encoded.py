@@ -94,7 +94,11 @@ def test_tune_reads_converted_rows(folder, tmp_path, capsys):
         trial.pop("seconds")
     assert got["trials"] == want["trials"]
     assert (got["value"], got["test"]) == (want["value"], want["test"])
-    assert told(capsys, "tune", folder / "train.rows", *asked)["rows"] == ROWS
+    held = ["--trials", "1", "--epochs", "2", "--metric", "gauc"]  # a fifth, with its groups
+    got = told(capsys, "tune", folder / "train.rows", *held)
+    assert got["rows"] == ROWS
+    assert got["value"] == told(capsys, "tune", folder / "train.csv", *held, *COLUMNS)["value"]
+    assert got["value"] != told(capsys, "tune", folder / "train.rows", *held[:-1], "auc")["value"]
 
 
 def test_a_whole_file_is_all_of_its_blocks(folder):
@@ -147,6 +151,7 @@ def test_rows_without_an_encoder(tmp_path, capsys):
         ),
         (["tune", "train.rows", "--drop", "city"], "--drop names a column, and a converted file has none"),
         (["convert", "later.csv", "--like", "m"], "which column is to be predicted? Say --label COLUMN"),
+        (["convert", "later.csv", *COLUMNS, "--like", "m", "--out", "m"], "that is the file that is read"),
         (["convert", "a.csv", "--label", "b", "--like", "m"], "there is no column 'city'. There are: a, b"),
         (["convert", "later.csv", "--label", "clicked", "--like", "a.rows"], "its rows had none"),
         (["predict", "m", "m"], "found a model"),
@@ -163,7 +168,7 @@ def test_what_does_not_fit_is_refused(folder, tmp_path, monkeypatch, capsys, arg
         run("convert", "a.ffm", "--out", "a.rows")
     if arguments[0] == "tune":
         pytest.importorskip("optuna", reason="the search is Optuna's: fwfm-gpu[tune]")
-    out = [] if arguments[0] in ("evaluate", "tune") else ["--out", tmp_path / "out"]
+    out = [] if arguments[0] in ("evaluate", "tune") or "--out" in arguments else ["--out", tmp_path / "out"]
     run(*arguments, *out, *(NUMPY if arguments[0] != "convert" else []), code=2)
     assert said in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "out").exists()
