@@ -129,5 +129,7 @@ class Remarks:
         """One warning."""
         if issubclass(category, InterruptedTrainingWarning):
             self.ended = TERMINATED if str(message).startswith("SIGTERM") else INTERRUPTED
-        said = str(message) if issubclass(category, FwfmWarning) else f"{category.__name__}: {message}"
+        from fwfm_gpu.cli_words import in_flags  # not before signals are minded
+
+        said = in_flags(str(message)) if issubclass(category, FwfmWarning) else f"{category.__name__}: {message}"
         say(f"fwfm-gpu: {said}", to=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 import time
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -46,6 +47,7 @@ examples:
   fwfm-gpu evaluate model.fwfm test.csv --label clicked --require 'auc>=0.78' --require 'logloss<0.4' || alarm
 """
 SIGNS = {">=": np.greater_equal, "<=": np.less_equal, ">": np.greater, "<": np.less}
+TEXT, LINES, PARQUET = (".csv",), (".jsonl", ".ndjson"), (".parquet", ".pq")  # endings of files of predictions
 Columns = dict[str, Any]
 
 
@@ -106,6 +108,7 @@ def run_predict(parsed: Namespace) -> int:
     began, to_file = time.perf_counter(), parsed.out != "-"
     if to_file:
         check_target(parsed.out, parsed.model, parsed.data)
+        check_ending(parsed.out)
     model = load(parsed.model, device=parsed.device)
     if parsed.proba and model.loss == "squared":
         raise OptionError('--proba needs labels, and this model has loss="squared". Leave it out.')
@@ -124,19 +127,30 @@ def run_predict(parsed: Namespace) -> int:
     return DONE
 
 
+def check_ending(path: str) -> None:
+    """The form of a file of predictions is told by its name."""
+    ending = os.path.splitext(path)[1].lower()
+    if ending and ending not in (*TEXT, *LINES, *PARQUET):
+        raise OptionError(f"--out {path}: expected a name that ends in .csv, .parquet or .jsonl, got {ending}.")
+
+
 def predicted(model: FwFM, parsed: Namespace, counts: dict[str, int]) -> Iterator[Columns]:
     """Columns of some rows at a time; what was read is counted."""
     for examples in iterate_examples(parsed, model, parsed.keep):
         counts["rows"] += rows_of(examples.X)
         counts["unknown"] += examples.unknown
         yield (examples.kept or {}) | prediction_columns(model, examples.X, parsed)
+    if not counts["rows"]:
+        kept: Columns = {name: [] for name in parsed.keep or ()}
+        yield kept | prediction_columns(model, None, parsed)
 
 
 def prediction_columns(model: FwFM, X: Any, parsed: Namespace) -> Columns:
-    """What was asked for, by name of column."""
+    """What was asked for, by name of column; without rows where X is None."""
     if not (parsed.proba or parsed.scores):
-        return {"prediction": model.predict(X)}
-    scores = model.decision_function(X)
+        return {"prediction": [] if X is None else model.predict(X)}
+    width = (len(model.classes),) if model.loss == "softmax" else ()
+    scores = np.empty((0, *width)) if X is None else model.decision_function(X)
     columns: Columns = {}
     if parsed.proba:
         wide = scores.astype(np.float64)
@@ -157,10 +171,10 @@ def write_predictions(parsed: Namespace, parts: Iterator[Columns]) -> None:
         write_text(sys.stdout, parts, lines_of_json if parsed.json else lines_of_csv)
         sys.stdout.flush()
         return
-    if parsed.out.lower().endswith((".parquet", ".pq")):
+    if parsed.out.lower().endswith(PARQUET):
         replace_file(parsed.out, lambda file: write_parquet(file, parts))
         return
-    lines = lines_of_json if parsed.out.lower().endswith((".jsonl", ".ndjson")) else lines_of_csv
+    lines = lines_of_json if parsed.out.lower().endswith(LINES) else lines_of_csv
 
     def write(file: Any) -> None:
         import io

@@ -34,6 +34,7 @@ from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.interruption import raise_again
 from fwfm_gpu.model import FwFM
 from fwfm_gpu.model_document import load
+from fwfm_gpu.model_file import DIGITS, OPENING, ROWS
 from fwfm_gpu.options import Options
 from fwfm_gpu.training import train
 
@@ -130,6 +131,7 @@ def add_train(parser: ArgumentParser) -> None:
 def run_train(parsed: Namespace) -> int:
     """Read, train, save; a summary."""
     check_target(parsed.out, parsed.data, *(parsed.valid or ()), parsed.fields)
+    refuse_model(parsed.data)
     began = time.perf_counter()
     with Remarks() as remarks, nullcontext() if parsed.quiet else log_lines(sys.stderr):
         if parsed.stream or form_of(parsed.data, parsed.format) == "encoded":
@@ -218,6 +220,18 @@ def go_on(model: FwFM, rows: FieldMatrix, y: Any, options: dict[str, Any], passe
     model.device = options.get("device", "auto")
     metric = {"eval_metric": options["eval_metric"]} if "eval_metric" in options else {}
     return model.continue_training(rows, y, epochs=options.get("epochs", 1), **metric, **passed)
+
+
+def refuse_model(path: str) -> None:
+    """A model in the place of rows."""
+    if not os.path.isfile(path):
+        return
+    with open(path, "rb") as file:
+        start = file.read(DIGITS.stop + len(ROWS))
+    if start[8 : DIGITS.start] == OPENING and not start.endswith(ROWS):
+        raise OptionError(
+            f"{path}: that is a model; did you mean --continue {path}, with the rows to train it on as DATA?"
+        )
 
 
 def check_target(path: str, *read: str | None) -> None:

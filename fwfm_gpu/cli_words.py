@@ -20,8 +20,12 @@ EXAMPLES = (  # values that a shell writes in another way
     (r"\bmulti=\{(['\"])(.*?)\1: '\|'\}", r"--multi '\2=|'"),
     (r"\{'time': \('hour', 'weekday'\)\}", "time=hour,time=weekday"),
     (r"\beval_set=\(X, y\)", "--valid FILE"),
+    (r", a callable giving \(name, value, higher_is_better\), or a list of those", ", or several with commas"),
+    (r"\bcontinue_training\b(?!\()", "--continue MODEL"),
+    (r"\btrain\(\.\.\., resume=\.\.\.\)", "--resume DIR"),
 )
 MENTIONS = (
+    (rf"\b(?P<name>{NAME})=(?P<value>[\w.+-]+)(?= needs )", r"{flag} {value}"),
     (rf"\b(?P<name>{NAME})=(['\"])(?P<value>[\w:.]+)\2", r"{flag} {value}"),
     (rf"\b(?P<name>{NAME})\[(?P<value>'[^']*'|\"[^\"]*\")\]", r"{flag} of {value}"),
     (rf"(?<!space of )\b(?P<name>{NAME})(?= must | names column )", r"{flag}"),

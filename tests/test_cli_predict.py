@@ -119,6 +119,49 @@ def test_predictions_in_a_file(case, form, tmp_path, capsys):
     assert capsys.readouterr().out.startswith(f"rows  {ROWS} in ")
 
 
+@pytest.mark.parametrize("option", [[], ["--proba"], ["--scores"], ["--keep", "id,city", "--proba", "--scores"]])
+def test_no_rows_are_a_head_alone(case, option, tmp_path, capsys):
+    _, _, folder = case
+    whole, empty = folder / "test.csv", tmp_path / "empty.csv"
+    empty.write_text(whole.read_text().splitlines()[0] + "\n")
+    refused = case[0].loss == "squared" and "--proba" in option
+    run("predict", folder / "model.fwfm", whole, "--device", "numpy", *option, code=2 if refused else 0)
+    head = capsys.readouterr().out.splitlines()[:1]
+    for name in ("out.csv", "out.parquet", "out.jsonl"):
+        out = tmp_path / name
+        run("predict", folder / "model.fwfm", empty, "--device", "numpy", "--out", out, *option, code=2 * refused)
+    if not refused:
+        assert (tmp_path / "out.csv").read_text().splitlines() == head
+        names = table_files.open_table_file(tmp_path / "out.parquet", "parquet").names
+        assert ",".join(names) == head[0]
+        assert (tmp_path / "out.jsonl").read_text() == ""
+
+
+def test_a_name_that_tells_no_form_is_refused(case, tmp_path, capsys):
+    _, _, folder = case
+    run("predict", folder / "model.fwfm", folder / "test.csv", "--out", tmp_path / "p.txt", code=2)
+    assert "ends in .csv, .parquet or .jsonl, got .txt" in capsys.readouterr().err
+    assert not (tmp_path / "p.txt").exists()
+
+
+def test_a_date_is_kept_as_it_is_written(tmp_path, path, capsys):
+    pytest.importorskip("narwhals", reason="an encoder reads tables through narwhals: fwfm-gpu[data]")
+    pytest.importorskip("pyarrow", reason="tables in files are read by pyarrow: fwfm-gpu[data]")
+    times = [f"2024-01-0{1 + i % 7} 1{i % 10}:30:00" for i in range(40)]
+    lines = ["when,clicked", *(f"{time},{i % 2}" for i, time in enumerate(times))]
+    (tmp_path / "a.csv").write_text("\n".join(lines) + "\n")
+    numpy = ["--device", "numpy", "--epochs", "1", "-q"]
+    run("train", tmp_path / "a.csv", "--label", "clicked", "--dates", "when=hour", "--out", path, *numpy)
+    capsys.readouterr()
+    run("predict", path, tmp_path / "a.csv", "--device", "numpy", "--scores")
+    scores = [line[0] for line in read(capsys.readouterr().out)[1]]
+    run("predict", path, tmp_path / "a.csv", "--device", "numpy", "--scores", "--keep", "when")
+    assert read(capsys.readouterr().out) == (
+        ["when", "score"],
+        [list(pair) for pair in zip(times, scores, strict=True)],
+    )
+
+
 def test_standard_input_is_csv(case, monkeypatch, capsys):
     model, test, folder = case
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO((folder / "test.csv").read_bytes())))

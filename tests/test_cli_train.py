@@ -85,6 +85,13 @@ def test_a_table_trains_as_in_python(files, path, name, capsys):
     assert "epoch 2/2  loss" in err and "engine: NumPy" in err
 
 
+def test_a_model_in_the_place_of_rows_is_told(rows, tmp_path, path, capsys):
+    write_libffm(tmp_path / "a.ffm", *rows)
+    run("train", tmp_path / "a.ffm", "--out", path, *NUMPY)
+    run("train", path, "--label", "y", "--out", tmp_path / "other.fwfm", *NUMPY, code=2)
+    assert f"that is a model; did you mean --continue {path}" in capsys.readouterr().err
+
+
 def test_a_label_and_a_place_are_all_that_is_needed(files, path):
     run("train", files / "train.csv", "--label", "clicked", "--out", path, "--device", "numpy")  # spares compiling
     assert fwfm_gpu.load(path, device="numpy").columns.field_names == ("city", "age", "income", "member", "weight")

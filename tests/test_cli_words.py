@@ -39,7 +39,8 @@ def fit(**options):
         ),
         (fit(n_factors=-1), "--n-factors must be a whole number"),
         (fit(l1_linear=1.0), "--l1-linear and --l1-factors must be 0 with --optimizer adagrad"),
-        (fit(patience=2), "--valid FILE"),
+        (fit(patience=2), "--patience 2 needs something to evaluate on: pass --valid FILE or --validation-fraction."),
+        (fit(eval_metric="foo", validation_fraction=0.5), "(any k for 10), or several with commas."),
         (fit(learning_rate=-1), "--learning-rate must be a finite float32 number"),
     ],
 )
@@ -47,6 +48,17 @@ def test_the_library_speaks_of_flags(call, said):
     with pytest.raises(FwfmError) as error:
         call()
     assert said in in_flags(str(error.value))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("; continue_training goes on there.", "; --continue MODEL goes on there."),
+        ("; train(..., resume=...) goes on there.", "; --resume DIR goes on there."),
+    ],
+)
+def test_going_on_is_an_option(text, said):
+    assert in_flags(text) == said
 
 
 def test_times_are_named_as_a_shell_does():
