@@ -16,7 +16,7 @@ from fwfm_gpu.checkpoints import Checkpointing, Terms
 from fwfm_gpu.counts import expand, named_columns
 from fwfm_gpu.encoding import FieldEncoder
 from fwfm_gpu.epochs import Loop, Setting
-from fwfm_gpu.errors import InputTypeError, OptionError, StreamWarning
+from fwfm_gpu.errors import InputError, OptionError, StreamWarning
 from fwfm_gpu.evaluation import EvalSets, fetch_sets, make_evaluations
 from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.interruption import Interruption
@@ -319,7 +319,7 @@ def check_given(options: Options) -> None:
 def start(X: Any, y: Any, fields: Any, options: Options, given: Given) -> FwFM:
     """A new model, trained."""
     if y is None:
-        raise InputTypeError(f"y must hold one label per row of X, {type(X).__name__}: got None. Pass train(X, y).")
+        raise InputError(f"y must hold one label per row of X, {type(X).__name__}: got None. Pass train(X, y).")
     refuse_table(X)
     given_rows = FieldMatrix.from_matrix(X, fields)
     columns = Columns.of(given_rows, options.normalize)

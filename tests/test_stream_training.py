@@ -308,9 +308,9 @@ def test_names_and_rows_that_do_not_go_together():
     X, y = make_problem()
     with pytest.raises(OptionError, match="are for tables that hold their label"):
         train(X, y, label="y")
-    with pytest.raises(InputTypeError, match="y must hold one label per row"):
+    with pytest.raises(InputError, match="y must hold one label per row"):
         train(X, None)
-    with pytest.raises(InputTypeError, match="y must hold one label per row"):
+    with pytest.raises(InputError, match="y must hold one label per row"):
         train([[0, 1], [1, 0]], None)
     with pytest.raises(OptionError, match="label must name the column"):
         train({"x": ["a", "b"], "y": [0, 1]}, None)
