@@ -28,7 +28,9 @@ from fwfm_gpu.cli_data import (
 )
 from fwfm_gpu.cli_flags import Flag, add_flags, flags_of, given_flags, path_argument
 from fwfm_gpu.cli_output import DONE, Remarks, add_json, file_size, log_lines, print_json, print_lines, say
+from fwfm_gpu.cli_remarks import remark_columns
 from fwfm_gpu.encoded_file import open_encoded
+from fwfm_gpu.encoding import FieldEncoder
 from fwfm_gpu.errors import OptionError
 from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.interruption import raise_again
@@ -160,7 +162,7 @@ def train_rows(parsed: Namespace) -> FwFM:
         passed["group"] = examples.group
     rows = examples.X
     if not isinstance(rows, FieldMatrix) and (former is None or encoder is not None):
-        rows = (encoder or learn_encoder(parsed, rows)).transform(rows)
+        rows = (encoder or remarked_on(parsed, rows)).transform(rows)
     if parsed.valid:
         passed["eval_set"] = several(parsed, [read_like(parsed, path, rows) for path in parsed.valid])
     if not parsed.quiet:
@@ -169,6 +171,14 @@ def train_rows(parsed: Namespace) -> FwFM:
     if former is None:
         return train(rows, examples.y, **options, **passed)
     return go_on(former, rows, examples.y, options, passed)
+
+
+def remarked_on(parsed: Namespace, table: Any) -> FieldEncoder:
+    """An encoder that is learned from a table, with remarks on how it took the columns."""
+    encoder = learn_encoder(parsed, table)
+    if not parsed.quiet:
+        remark_columns(table, encoder)
+    return encoder
 
 
 def train_stream(parsed: Namespace) -> FwFM:

@@ -41,7 +41,7 @@ FLOORS = {
             "estimators estimators_base report report_sections report_fields report_findings report_charts report_html "
             "report_interactions verify tuning tuned search_space demo info warmup",
             "cli cli_checks cli_commands cli_data cli_encode cli_encoded cli_encoder cli_flags cli_models cli_output "
-            "cli_predict cli_train cli_tune cli_words",
+            "cli_predict cli_remarks cli_train cli_tune cli_words",
         ]
     )
     for name in names.split()
