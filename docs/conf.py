@@ -12,6 +12,7 @@ version = release = __version__
 extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx.ext.viewcode",
     "myst_parser",
     "numpydoc",
     "sphinx_copybutton",
@@ -39,9 +40,11 @@ html_static_path = ["_static"]
 html_css_files = ["fwfm.css"]
 html_copy_source = False
 html_show_sourcelink = False
+WHOLE = ("install", "tutorial", "numerics", "benchmarks", "features", "faq", "changelog")  # pages without others below
+html_sidebars: dict[str, list[str]] = {page: [] for page in WHOLE}
 html_theme_options = {
     "navbar_end": ["theme-switcher"],
-    "header_links_before_dropdown": 7,
+    "header_links_before_dropdown": 6,
     "show_toc_level": 2,
     "navigation_with_keys": False,
     "footer_start": ["copyright"],

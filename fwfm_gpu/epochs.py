@@ -180,7 +180,7 @@ class Loop:
         self.setting.backend.advance(run, at_once)
         collected = self.setting.backend.collect(run)
         took = time.perf_counter() - began
-        self.at_once = max(1, int(min(2.0 * self.at_once, at_once * PROMPT / max(took, 1e-9))))
+        self.at_once = max(1, int(min(2.0 * self.at_once, at_once * PROMPT / max(took, 1e-9), self.batches)))
         self.position = replace(before, batches=before.batches + collected.batches, loss=collected.loss)
         if collected.first_bad is not None:
             raise self.divergence(self.position)

@@ -288,7 +288,7 @@ class FwFMRegressor(RegressorMixin, Estimator):
     >>> from fwfm_gpu import FwFMRegressor
     >>> regressor = FwFMRegressor(epochs=100).fit([[0, 1], [1, 0], [1, 1]], [-1.0, 0.0, 1.0])
     >>> regressor.predict([[1, 1]]).round(1)
-    array([0.9], dtype=float32)
+    array([1.], dtype=float32)
     """
 
     def __init__(

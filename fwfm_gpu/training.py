@@ -174,6 +174,7 @@ def train(
         For tables. One that is fitted is used; else a copy is fitted, on a source to every s-th row, s the smallest
         power of two that leaves at most ``fit_rows`` rows.
     fit_rows : int
+        Rows of a source that an encoder is fitted on, at most.
     device : {"auto", "cpu", "numpy", "cuda", "cuda:N"}
         Where to train. A named device that is missing is an error, never a silent fallback.
     n_threads : int, optional
@@ -191,6 +192,7 @@ def train(
     epochs, batch_size : int
         Passes over the rows, and rows per update.
     optimizer : {"adagrad", "sgd", "adam", "ftrl"}
+        The update rule (numerics 7). A coordinate takes a step in the batches that touch it, in no other.
     learning_rate : float
         Of the first epoch after the warm-up; the schedule says what becomes of it.
     schedule : {"constant", "linear", "cosine", "exponential", "step"}
@@ -204,20 +206,24 @@ def train(
         What exponential multiplies the factor by after each epoch, and step after every ``schedule_every``.
     schedule_every : int
         Epochs of a step.
-    beta_1, beta_2, epsilon : float
-        Adam's.
+    beta_1, beta_2 : float
+        Adam's decay of the mean gradient, and of its square.
+    epsilon : float
+        What Adam adds to the root that it divides by.
     ftrl_beta : float
+        FTRL's: the larger, the smaller the first steps of a coordinate.
     ftrl_start : {"warm", "zero"}
         ``"warm"`` starts FTRL at the initial parameters, so that it learns interactions (numerics 7).
     l1_linear, l1_factors : float
-        FTRL alone.
+        L1 penalty of w; of V and R: small coordinates become exactly 0. FTRL alone.
     l2_linear, l2_factors : float
-        Penalty of w; of V and R. Only on coordinates that a batch touches.
+        L2 penalty of w; of V and R. Only on coordinates that a batch touches.
     init_scale : float
         Standard deviation of the initial factors.
     field_weights : {"learn", "ones"}
         ``"ones"`` holds R at 1: the plain factorization machine.
     label_smoothing : float
+        How far each target is drawn to the mean of all labels: 0 not at all (numerics 4). Not for squared loss.
     gradient_clip : float, optional
         Each coordinate's mean gradient is held between -gradient_clip and gradient_clip (numerics 7).
     negative_sampling_rate : float, optional
@@ -226,7 +232,10 @@ def train(
     counts : (clicks, impressions), each (rows,) array-like, optional
         In place of y and sample_weight: each row stands for so many clicks, and for impressions without one.
     sample_weight : (rows,) array-like, optional
+        What each row counts, 0 or more; 1 without it. The mean of a batch divides by rows, not by weights (numerics 6).
     class_weight : mapping of label to weight, or "balanced", optional
+        What the rows of a label count, times sample_weight; 1 for labels left out. ``"balanced"``: each label as much
+        as any other. Shapes training, not evaluation.
     eval_set : (X, y), (X, y, sample_weight) or (X, y, sample_weight, group), a list or a dict of those, optional
         Scored after each epoch; sample_weight and group may be None. The series of several sets are named
         ``"eval_0/auc"``, or after the keys of the dict, ``"valid/auc"``. The first metric on the first set steers.
@@ -237,13 +246,14 @@ def train(
     patience : int, optional
         Stop after so many epochs without a gain above ``min_delta``; the best epoch is restored.
     min_delta : float
+        A gain must be larger than this for ``patience``.
     validation_fraction : float, optional
         Hold out this part of the rows instead of an ``eval_set``.
     validation : {"random", "tail"}
         Which rows are held out: click data is split by time, so its last rows.
     group : (rows,) array-like of integers or strings, or str, optional
         The user, query or page view of each row, for metrics of ranked lists on the rows that are held out; the name
-        of a column where X is a table or a source, which then is no feature.
+        of a column where X is a table or a source, which then is no feature. Nothing is held out of a source.
     shuffle : bool
         A new row order for each epoch.
     shuffle_rows : int
@@ -252,6 +262,7 @@ def train(
     dtype : {"float32", "float64"}
         T, the type of parameters and scores.
     seed : int
+        Of the generator that draws the rows held out, the first factors and the row orders (numerics 8).
     callbacks : iterable of Callback or functions of a Status
         Called during training; one that returns True stops it.
     progress : bool or "auto"

@@ -247,3 +247,9 @@ def test_divergence_in_a_pass_leaves_the_model():
     assert (caught.value.epoch, caught.value.batch) == (4, 3)
     assert caught.value.model is model
     assert bits(model) == before
+
+
+def test_thousands_of_short_epochs():
+    X, y = make_rows()
+    model = train(X, y, epochs=1200, n_factors=0, batch_size=64, device="numpy")
+    assert len(model.history) == 1200
