@@ -54,6 +54,8 @@ class MemoryPasses:
         self.total_weight = float(len(self.visited)) if weight is None else math.fsum(weight[self.visited])
 
     def parts(self, generator: np.random.Generator | None, first: int, stopped: Callable[[], bool]) -> Iterator[Part]:
-        """One permutation of the training rows (numerics 8)."""
-        order = self.visited if generator is None else generator.permutation(self.visited)
-        yield self.data, order[first * self.batch_size :]
+        yield self.data, self.draw_order(generator)[first * self.batch_size :]
+
+    def draw_order(self, generator: np.random.Generator | None) -> Array:
+        """One permutation of the training rows, (m,) int64 (numerics 8)."""
+        return self.visited if generator is None else generator.permutation(self.visited)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from os import PathLike
 from typing import Any
 
 import numpy as np
 
 from fwfm_gpu.backends import Backend, fetch_array, get_backend
-from fwfm_gpu.callbacks import Callback, Callbacks, Status
+from fwfm_gpu.callbacks import Callbacks
 from fwfm_gpu.checkpoints import Checkpointing, Terms
 from fwfm_gpu.counts import expand, named_columns
 from fwfm_gpu.encoding import FieldEncoder
@@ -19,7 +19,7 @@ from fwfm_gpu.epochs import Loop, Setting
 from fwfm_gpu.errors import InputError, OptionError, StreamWarning
 from fwfm_gpu.evaluation import EvalSets, fetch_sets, make_evaluations
 from fwfm_gpu.field_matrix import FieldMatrix
-from fwfm_gpu.interruption import Interruption
+from fwfm_gpu.given import CallbackLike, Given
 from fwfm_gpu.io.tables import is_table
 from fwfm_gpu.labels import Labels, choose_loss, encode_targets
 from fwfm_gpu.model import Columns, FwFM, Trained
@@ -59,35 +59,6 @@ __all__ = [
     "train",
     "warn_of_streams",
 ]
-
-CallbackLike = Callback | Callable[[Status], bool | None]
-
-
-@dataclass(frozen=True)
-class Given:
-    """What a caller passes along with X and y."""
-
-    sample_weight: Any = None
-    eval_set: EvalSets | None = None
-    callbacks: Iterable[CallbackLike] = ()
-    progress: bool | str = "auto"
-    eval_metric: Metrics | None = None  # None: as in the options
-    group: Any = None
-    checkpointing: Checkpointing = field(default_factory=Checkpointing)
-    interruption: Interruption | None = None  # of a caller that sees to Ctrl-C itself: no warning then
-    schedule: Schedule | None = None  # None: as in the options
-    counts: tuple[Any, Any] | None = None  # in place of y and sample_weight, where training goes on
-
-    @property
-    def group_column(self) -> str | None:
-        """The column of a table or a source that ``group`` names."""
-        return self.group if isinstance(self.group, str) else None
-
-    def with_columns(self, weight: Any, group: Any, options: Options) -> Given:
-        """Together with what a table holds itself; its groups matter where rows are held out."""
-        used = group is not None and options.validation_fraction is not None
-        weight = self.sample_weight if weight is None else weight
-        return replace(self, sample_weight=weight, group=group if used else self.group)
 
 
 def train(

@@ -35,7 +35,7 @@ FLOORS = {
             "encoded_file encoded_file_writing "
             "training epochs problem callbacks progress interruption history options model model_document model_file "
             "model_columns device_memory field_pairs scorer row_encoder "
-            "continuation growth passes stream_sources stream_survey stream_passes stream_training "
+            "continuation given growth passes stream_sources stream_survey stream_passes stream_training "
             "checkpoints fingerprints evaluation tuning_callbacks training_logs "
             "model_names training_marks interactions held_pairs field_strengths contributions explanations",
             "estimators estimators_base report report_sections report_fields report_findings report_charts report_html "

@@ -29,6 +29,7 @@ from fwfm_gpu import evaluation, training
 from fwfm_gpu.backends import get_backend
 from fwfm_gpu.callbacks import Callbacks
 from fwfm_gpu.epochs import Loop
+from fwfm_gpu.passes import MemoryPasses
 
 CASE = CASES["criteo"]
 ROWS, QUICK_ROWS = 1_000_000, 20_000
@@ -61,7 +62,7 @@ def list_parts(engine: type) -> tuple[Part, ...]:
         Part("load_data", False, ((engine, "load_data"),)),
         Part("load_model", False, ((engine, "load_model"),)),
         Part("copy_model: where the epoch was entered", True, ((Loop, "here"),)),
-        Part("permutation of the rows", True, ((Loop, "draw_order"),)),
+        Part("permutation of the rows", True, ((MemoryPasses, "draw_order"),)),
         Part("begin", True, ((engine, "begin"),)),
         Part("steps: advance, collect", True, ((engine, "advance"), (engine, "collect")), is_step=True),
         Part("evaluation: scores, metrics", True, ((Loop, "evaluate"),)),

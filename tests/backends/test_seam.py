@@ -31,6 +31,7 @@ from fwfm_gpu.backends import get_backend, get_host_backend
 from fwfm_gpu.errors import DeviceError, FwfmWarning, MissingExtraError, OptionError
 from fwfm_gpu.field_matrix import FieldMatrix
 from fwfm_gpu.losses import LOSSES
+from fwfm_gpu.model_columns import Columns
 from fwfm_gpu.parameters import Parameters
 from fwfm_gpu.scorer import make_engine
 from fwfm_gpu.verify import vector_recipe
@@ -79,7 +80,7 @@ def test_a_numba_that_cannot_be_imported_is_an_error_by_name(refusing_numba):
 
 def get_scorer():
     problem = make_problem(SPEC)
-    return make_engine(start_of(problem), rows_of(problem).fields, "cuda")
+    return make_engine(start_of(problem), Columns.of(rows_of(problem)), "cuda")
 
 
 @pytest.mark.parametrize("get", [get_backend, get_host_backend, get_scorer])

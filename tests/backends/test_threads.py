@@ -366,7 +366,7 @@ def asked(monkeypatch):
         asked.append((device, n_threads))
         return get_backend("numpy")
 
-    for door in ("training", "model"):
+    for door in ("training", "continuation", "model"):
         monkeypatch.setattr(f"fwfm_gpu.{door}.get_backend", get)
     return asked
 
