@@ -200,8 +200,9 @@ def train(
     negative_sampling_rate : float, optional
         The rows hold all positives and this share of the negatives, see `downsample`; the model's bias is corrected, so
         that its probabilities are those of all rows (numerics 3). An ``eval_set`` is taken to be whole. Logistic alone.
-    counts : (clicks, impressions), each (rows,) array-like, optional
-        In place of y and sample_weight: each row stands for so many clicks, and for impressions without one.
+    counts : (clicks, impressions), each (rows,) array-like, or two names of columns, optional
+        In place of y and sample_weight: each row stands for so many clicks, and for impressions without one. Names are
+        for a table or a source of tables; both columns then are no features.
     sample_weight : (rows,) array-like, optional
         What each row counts, 0 or more; 1 without it. The mean of a batch divides by rows, not by weights (numerics 6).
     class_weight : mapping of label to weight, or "balanced", optional
