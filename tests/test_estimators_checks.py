@@ -11,7 +11,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from fwfm_gpu import FwFMClassifier, FwFMRegressor
 
 UNEQUAL = "the mean gradient is over rows, not over weights (numerics 5); scikit-learn's SGD models are excused too"
-EPOCHS = 100  # in a check that gives 1000 of them to every estimator that calls them max_iter
+EPOCHS = 100  # the checks give 1000 to every estimator that iterates, where it calls them max_iter
 
 
 def expected_failures(estimator):
@@ -20,30 +20,23 @@ def expected_failures(estimator):
 
 
 def every_check(device):
-    """Of both estimators, as they are but for the device."""
-    estimators = [FwFMClassifier(device=device), FwFMRegressor(device=device)]
+    """Of both estimators."""
+    estimators = [FwFMClassifier(epochs=EPOCHS, device=device), FwFMRegressor(epochs=EPOCHS, device=device)]
     return parametrize_with_checks(estimators, expected_failed_checks=expected_failures)
-
-
-def pass_check(estimator, check):
-    """Run one."""
-    if check.func.__name__ == "check_class_weight_classifiers":
-        estimator.set_params(epochs=EPOCHS)
-    check(estimator)
 
 
 @every_check("numpy")
 def test_with_numpy(estimator, check):
-    pass_check(estimator, check)
+    check(estimator)
 
 
 @every_check("cpu")
 def test_compiled(estimator, check):
     pytest.importorskip("numba", reason="numba is missing: the compiled engine cannot be built")
-    pass_check(estimator, check)
+    check(estimator)
 
 
 @pytest.mark.gpu
 @every_check("cuda")
 def test_on_a_gpu(estimator, check):
-    pass_check(estimator, check)
+    check(estimator)
