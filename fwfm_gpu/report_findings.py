@@ -248,7 +248,7 @@ def look_at_interactions(model: FwFM, rows: FieldMatrix, weight_b: Array) -> tup
     """The strongest feature pairs that rows hold, and not only a few; rows looked at, and the fewest that count."""
     lengths_b = np.diff(rows.indptr)
     drawn = np.sort(sample(weight_b, lengths_b * (lengths_b - 1) // 2, MOST_ROW_PAIRS))
-    least = max(1, min(ROWS_OF_AN_INTERACTION, len(drawn) // 100))
+    least = max(1, min(ROWS_OF_AN_INTERACTION, len(drawn) // 300))
     found = top_interactions(model, MOST_INTERACTIONS, X=rows.take(drawn), min_rows=least)
     return found, (len(drawn), least)
 

@@ -23,6 +23,9 @@ import tempfile
 import time
 import traceback
 from dataclasses import dataclass, field
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # not there under PYTHONSAFEPATH
 
 from small_models import RULES, make_rows, train
 

@@ -250,8 +250,8 @@ def test_a_folder_without_vectors_is_refused(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("device", "message"),
     [
-        ("cuda", "device='cuda' cannot be used: "),
-        ("cuda:1", "device='cuda:1' cannot be used: "),
+        ("cuda", "--device cuda cannot be used: "),
+        ("cuda:1", "--device cuda:1 cannot be used: "),
         ("gpu", 'device must be "auto", "cpu", "numpy", "cuda" or "cuda:N"; got \'gpu\'.'),
         ("cuda:", "got 'cuda:'."),
     ],

@@ -155,10 +155,10 @@ def test_json_alone_goes_to_standard_output(asked, capsys):
 @pytest.mark.parametrize(
     ("option", "value", "wrong"),
     [
-        ("--dtype", "float16", "dtype must be one of 'float32', 'float64'; got 'float16'"),
-        ("--n-factors", "8,-1", "n_factors must be a whole number, 0 or above; got -1"),
-        ("--loss", "auto", "loss must be one of 'logistic', 'squared', 'softmax'; got 'auto'"),
-        ("--optimizer", "adagrad,adamw", "optimizer must be one of "),
+        ("--dtype", "float16", "--dtype must be one of 'float32', 'float64'; got 'float16'"),
+        ("--n-factors", "8,-1", "--n-factors must be a whole number, 0 or above; got -1"),
+        ("--loss", "auto", "--loss must be one of 'logistic', 'squared', 'softmax'; got 'auto'"),
+        ("--optimizer", "adagrad,adamw", "--optimizer must be one of "),
     ],
 )
 def test_a_wrong_value_is_refused_before_work_starts(option, value, wrong, asked, capsys):
@@ -183,6 +183,6 @@ def test_without_numba_it_says_what_to_install(monkeypatch, capsys):
     captured = capsys.readouterr()
     assert not captured.out
     assert captured.err == (
-        'fwfm-gpu: the compiled engine of device="cpu" needs numba, which is not installed. Install fwfm-gpu[cpu]: '
+        "fwfm-gpu: the compiled engine of --device cpu needs numba, which is not installed. Install fwfm-gpu[cpu]: "
         "pip install 'fwfm-gpu[cpu]'.\n"
     )
