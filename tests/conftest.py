@@ -43,6 +43,16 @@ def backend(request):
     return make_backend(request.param)
 
 
+@pytest.fixture(params=DEVICES)
+def device(request, monkeypatch):
+    """Each engine in turn, under the name that train knows."""
+    backend = make_backend(request.param)
+    if request.param == "host":
+        monkeypatch.setattr("fwfm_gpu.backends.make_cuda", lambda number, memory: backend)
+        return "cuda"
+    return request.param
+
+
 @pytest.fixture
 def path(tmp_path):
     """Where a model's file may be written."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import numpy as np
 
 import fwfm_gpu
@@ -35,6 +37,18 @@ def bits(model):
     arrays = [*model.parameters.arrays().values(), *model.optimizer_state.as_list()]
     described = [(array.dtype.str, array.shape, array.tobytes()) for array in arrays]
     return described, model.trained.generator_state, model.trained.position
+
+
+class CtrlC(fwfm_gpu.Callback):
+    """Raise SIGINT, as often as asked, at one place."""
+
+    def __init__(self, epoch=2, batch=3, times=1):
+        self.place, self.times = (epoch, batch), times
+
+    def on_batches(self, status):
+        if (status.epoch, status.batch) == self.place:
+            for _ in range(self.times):
+                signal.raise_signal(signal.SIGINT)
 
 
 def scripted(values, higher_is_better=False, name="scripted"):

@@ -8,7 +8,6 @@ import warnings
 
 import numpy as np
 import pytest
-from conftest import DEVICES, make_backend
 from small_models import LOSSES, RULES, bits, make_rows, scripted, slow_fuse, values_of
 from small_models import train as train_anywhere
 
@@ -70,16 +69,6 @@ def names(directory):
 @pytest.fixture
 def place(tmp_path):
     return str(tmp_path / "checkpoints")
-
-
-@pytest.fixture(params=DEVICES)
-def device(request, monkeypatch):
-    """Each engine in turn, under the name that train knows."""
-    backend = make_backend(request.param)
-    if request.param == "host":
-        monkeypatch.setattr("fwfm_gpu.backends.make_cuda", lambda number, memory: backend)
-        return "cuda"
-    return request.param
 
 
 # the same bytes

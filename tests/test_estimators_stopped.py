@@ -10,7 +10,7 @@ import warnings
 
 import numpy as np
 import pytest
-from small_models import bits, make_rows
+from small_models import CtrlC, bits, make_rows
 
 pytest.importorskip("sklearn", minversion="1.7", reason="the estimators need scikit-learn 1.7 or later")
 
@@ -22,18 +22,6 @@ from fwfm_gpu import Callback, FwFMClassifier, FwFMRegressor, epochs
 SMALL = {"n_factors": 3, "batch_size": 8, "epochs": 4, "device": "numpy"}
 X, y = make_rows()
 A = X.to_csr()
-
-
-class CtrlC(Callback):
-    """Raise SIGINT at one place, so many times."""
-
-    def __init__(self, epoch=2, batch=3, times=1):
-        self.place, self.times = (epoch, batch), times
-
-    def on_batches(self, status):
-        if (status.epoch, status.batch) == self.place:
-            for _ in range(self.times):
-                signal.raise_signal(signal.SIGINT)
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import DEVICES, make_backend
 from small_models import RULES, make_rows, scripted, train
 
 import fwfm_gpu
@@ -22,16 +21,6 @@ def with_trained(model, **changes):
     """The model with some of what training reached replaced."""
     options, trained = model.options, replace(model.trained, **changes)
     return fwfm_gpu.FwFM(options, model.loss, model.labels, model.columns, trained)
-
-
-@pytest.fixture(params=DEVICES)
-def device(request, monkeypatch):
-    """Each engine in turn, under the name that train knows."""
-    backend = make_backend(request.param)
-    if request.param == "host":
-        monkeypatch.setattr("fwfm_gpu.backends.make_cuda", lambda number, memory: backend)
-        return "cuda"
-    return request.param
 
 
 @pytest.mark.parametrize("field_weights", ["learn", "ones"])

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import DEVICES, make_backend
 from small_models import RULES, bits, train
 
 import fwfm_gpu
@@ -24,16 +23,6 @@ def make_rows(features, count, seed):
     random = np.random.default_rng(seed)
     dense = random.integers(0, 3, (count, features)) * (random.random((count, features)) < 0.5) * 0.5
     return FieldMatrix.from_matrix(dense, WIDE[:features]), np.where(dense.sum(axis=1) > 1, "high", "low")
-
-
-@pytest.fixture(params=DEVICES)
-def device(request, monkeypatch):
-    """The name of a device, its engine made."""
-    backend = make_backend(request.param)
-    if request.param != "host":
-        return request.param
-    monkeypatch.setattr("fwfm_gpu.backends.make_cuda", lambda number, memory: backend)
-    return "cuda"
 
 
 @pytest.mark.parametrize("rule", RULES)

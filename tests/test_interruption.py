@@ -11,6 +11,7 @@ import warnings
 
 import numpy as np
 import pytest
+from small_models import CtrlC
 
 import fwfm_gpu
 from fwfm_gpu import Callback, epochs
@@ -20,18 +21,6 @@ from fwfm_gpu.interruption import Interruption, terminable
 X = np.random.default_rng(0).integers(0, 2, (44, 5)).astype(float)
 y = np.random.default_rng(1).integers(0, 2, 44)
 OPTIONS = {"n_factors": 3, "batch_size": 8, "epochs": 3, "validation_fraction": 0.2, "progress": False}
-
-
-class CtrlC(Callback):
-    """Raise SIGINT, as often as asked, at one place."""
-
-    def __init__(self, epoch=2, batch=3, times=1):
-        self.place, self.times = (epoch, batch), times
-
-    def on_batches(self, status):
-        if (status.epoch, status.batch) == self.place:
-            for _ in range(self.times):
-                signal.raise_signal(signal.SIGINT)
 
 
 class CtrlCAtOnce(Callback):
